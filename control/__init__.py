@@ -1,0 +1,1 @@
+"""Decisions: pure functions of frozen records; no I/O, no clock, no logging, numpy only."""

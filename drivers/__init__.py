@@ -1,0 +1,1 @@
+"""One device or protocol each: encode, decode, talk. No policy."""

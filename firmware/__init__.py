@@ -1,0 +1,1 @@
+"""The service: configuration, control loop, workers, recording, command line."""

@@ -1,0 +1,1 @@
+"""The bench: plant, simulated devices behind real sockets, fake Pi, scenarios, reports."""

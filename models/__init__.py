@@ -1,0 +1,1 @@
+"""Forecasters of PV and load and their weights."""
