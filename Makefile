@@ -1,0 +1,55 @@
+# make demo | make test | make venv: each sets up what it needs on Debian or Raspberry Pi OS.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: help demo test venv dev format lint clean
+help:
+	@echo "make demo   one day of one nano-grid through the real loop, report in out/demo/"
+	@echo "make test   format, lint, types, import contracts, tests"
+	@echo "make venv   .venv with the nanogrid command"
+	@echo "make format apply the formatter"
+	@echo "make bench-loop  lateness of the loop beside cyclictest; see docs/performance.md"
+
+venv: $(VENV)/.installed
+dev: $(VENV)/.installed-dev
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "nanogrid needs Python 3.11 or later; $(PYTHON) is older" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { \
+	  rm -rf $(VENV); $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy python3-venv; \
+	  $(PYTHON) -m venv $(VENV); }
+
+$(VENV)/.installed: setup.cfg pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install -q --prefer-binary -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install -q --prefer-binary -e '.[dev]'
+	@touch $@
+
+demo: venv
+	$(BIN)/nanogrid hil run hil/scenarios/demo.toml --speed max --report out/demo
+
+.PHONY: system-packages
+system-packages:
+	@missing=""; command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || missing="mosquitto"; \
+	command -v mbpoll >/dev/null || missing="$$missing mbpoll"; \
+	if [ -n "$$missing" ]; then \
+	  $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends $$missing; fi
+
+test: dev system-packages
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+format: dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) out build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
