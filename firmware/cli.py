@@ -1,0 +1,57 @@
+"""The `nanogrid` command: subcommands load on first use, so that each starts fast."""
+
+import importlib
+from importlib.metadata import entry_points, version
+from typing import Any
+
+import click
+
+SUMMARIES = {
+    "run": "Run the control loop: the service.",
+    "check": "Validate a site file; with --probe, talk to every device.",
+    "plan": "Plan a day of battery and generator for a dispatch instance.",
+    "forecast": "Forecast PV or load from a history file.",
+    "surplus": "Split surplus energy among battery, grid and peers.",
+    "train": "Train a forecasting model (extra [train]).",
+    "replay": "Recompute a recording's commands and report the first difference.",
+}
+PLUGIN_GROUP = "nanogrid.commands"
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in `firmware.commands.<name>`, or behind the plug-in group."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands, in the order of the summaries, plug-ins last."""
+        return [*SUMMARIES, *sorted(point.name for point in entry_points(group=PLUGIN_GROUP))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command."""
+        if cmd_name in SUMMARIES:
+            module = importlib.import_module(f"firmware.commands.{cmd_name}")
+            command: click.Command = getattr(module, cmd_name)
+            return command
+        for point in entry_points(group=PLUGIN_GROUP, name=cmd_name):
+            loaded: click.Command = point.load()
+            return loaded
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing our own."""
+        rows = list(SUMMARIES.items())
+        for name in self.list_commands(ctx)[len(rows) :]:
+            command = self.get_command(ctx, name)
+            rows.append((name, command.get_short_help_str() if command else ""))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("nanogrid"), prog_name="nanogrid")
+def cli() -> None:
+    """Controller firmware of a nano-grid: PV, battery, diesel generator, grid."""
+
+
+def main(*args: Any) -> None:
+    """Entry point of the console script."""
+    cli.main(*args, prog_name="nanogrid")
