@@ -5,7 +5,7 @@ charging and grid export are < 0; load (>= 0) is what their sum feeds.
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -85,6 +85,29 @@ class GridMeasurement:
     export_kwh: float | None = None
 
 
+class Quantity(StrEnum):
+    """What a setpoint sets."""
+
+    POWER_KW = "power_kw"  # battery (> 0 discharges), generator in parallel with the grid
+    LIMIT_KW = "limit_kw"  # PV: active power at most
+    RUN = "run"  # generator: 1 run, 0 stop
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """What a device made of a setpoint: commanded and acknowledged (read back)."""
+
+    device: str
+    quantity: Quantity
+    commanded: float
+    acknowledged: float | None  # None: not read back
+    t_s: float  # monotonic, of the last successful write
+    error: str = ""
+
+
+Applied = tuple[Ack, ...]
+
+
 # --- one cycle's input ---------------------------------------------------------------------
 
 
@@ -102,7 +125,11 @@ class Sample:
     batteries: tuple[Observed[BatteryMeasurement], ...]
     generators: tuple[Observed[GeneratorMeasurement], ...]
     grid: Observed[GridMeasurement] | None
-    generator_relay: bool | None = None  # the run relay's commanded state, None without one
+    hour_local: float  # 0 to 24, on the site's clock
+    price_buy_per_kwh: float
+    price_sell_per_kwh: float
+    interest_frac: float = 0.0  # buyers asking in the market / members
+    temperature_degc: float | None = None  # outdoors
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,15 +180,51 @@ class Advice:
     detail: str = ""  # why something is missing
 
 
+# --- who wants what ------------------------------------------------------------------------
+
+
+class Level(IntEnum):
+    """Who decides: the higher wins."""
+
+    RULES = 0
+    PLAN = 1
+    TRADES = 2
+    SUPERVISOR = 3
+    LOCAL_OPERATOR = 4
+    GRID_OPERATOR = 5
+    SAFETY = 6
+
+    @property
+    def title(self) -> str:
+        """The level as people say it."""
+        return self.name.lower().replace("_", " ")
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A wish for one quantity of one device: a value, or bounds, or both, until it expires."""
+
+    level: Level
+    device: str
+    quantity: Quantity
+    reason: str
+    value: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    expires_t_s: float = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What operators and the supervisor want now."""
+
+    stop: bool = False  # give the plant back to the devices
+    manual: bool = False  # only operators' setpoints count
+    acknowledge: bool = False  # clear what is latched: emergency stop, locked generator
+    proposals: tuple[Proposal, ...] = ()
+
+
 # --- one cycle's output --------------------------------------------------------------------
-
-
-class Quantity(StrEnum):
-    """What a setpoint sets."""
-
-    POWER_KW = "power_kw"  # battery (> 0 discharges), generator in parallel with the grid
-    LIMIT_KW = "limit_kw"  # PV: active power at most
-    RUN = "run"  # generator: 1 run, 0 stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,20 +256,23 @@ class Command:
 
     setpoints: tuple[Setpoint, ...]
     why: tuple[Explanation, ...]
-    generator_relay: bool | None = None
+    generator_relay: bool | None = None  # None: no relay
     alarm: bool = False  # status LED
+    release: bool = False  # give every device back its own control
+
+
+class Severity(StrEnum):
+    """How much an event matters."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ALARM = "alarm"
 
 
 @dataclass(frozen=True, slots=True)
-class Ack:
-    """What a device made of a setpoint: commanded and acknowledged (read back)."""
+class Event:
+    """Something that an operator wants to know happened."""
 
-    device: str
-    quantity: Quantity
-    commanded: float
-    acknowledged: float | None  # None: not read back
-    t_s: float  # monotonic, of the last successful write
-    error: str = ""
-
-
-Applied = tuple[Ack, ...]
+    severity: Severity
+    key: str  # stable, for filters: mode, generator, obedience, supply, ...
+    text: str

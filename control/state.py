@@ -1,0 +1,96 @@
+"""What one cycle hands to the next: the estimate of the plant, the mode, timers and suspicions."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from control.records import Quantity
+
+
+class Mode(StrEnum):
+    """The controller's operating mode."""
+
+    STARTING = "starting"
+    AUTO = "auto"
+    MANUAL = "manual"
+    DEGRADED = "degraded"
+    SAFE = "safe"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The last good value of a quantity and when it was seen; for a short time it stands in."""
+
+    value: float
+    t_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The plant as far as it is known; None is unknown. Powers are source-positive."""
+
+    pv_kw: float | None = None
+    wind_kw: float | None = None
+    battery_kw: float | None = None
+    generator_kw: float | None = None
+    grid_kw: float | None = None
+    load_kw: float | None = None
+    soc_frac: float | None = None
+    charge_limit_kw: float = 0.0  # live, 0 when unknown
+    discharge_limit_kw: float = 0.0
+    grid_present: bool = False
+    generator_phase: str = "unknown"
+    generator_available: bool = False
+    emergency_stop: bool = False
+    missing: tuple[str, ...] = ()  # devices without a good measurement
+
+    @property
+    def generator_carries(self) -> bool:
+        """The generator takes load."""
+        return self.generator_phase == "running"
+
+    @property
+    def sources_kw(self) -> float:
+        """PV plus wind, unknown ones left out."""
+        return (self.pv_kw or 0.0) + (self.wind_kw or 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorState:
+    """Our side of the generator's sequence; the times are monotonic."""
+
+    run: bool = False  # what we ask for
+    since_s: float = float("-inf")  # of the last change of `run`
+    attempts: int = 0  # failed starts in a row
+    locked: str = ""  # why no start is tried, until acknowledged
+    low_soc: bool = False  # hysteresis of the rule that saves an island's battery
+
+
+@dataclass(frozen=True, slots=True)
+class Obedience:
+    """Whether a device does what it was told: commanded, acknowledged, obeyed."""
+
+    device: str
+    quantity: Quantity
+    status: str  # settling, obeyed, unacknowledged, disobeyed, not applicable
+    since_s: float  # monotonic, of the status
+    deviates_since_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All memory of the controller. Nothing else is carried from cycle to cycle."""
+
+    t_s: float | None = None  # of the last cycle; None before the first
+    started_s: float = 0.0
+    mode: Mode = Mode.STARTING
+    mode_since_s: float = 0.0
+    mode_reason: str = "process start"
+    estimate: Estimate = Estimate()
+    held: tuple[tuple[str, Held], ...] = ()
+    generator: GeneratorState = GeneratorState()
+    obedience: tuple[Obedience, ...] = ()
+    battery_kw: float | None = None  # last commanded setpoint: ramps start there
+    pv_limit_kw: float | None = None
+    emergency_latched: bool = False
+    grid_seen_s: float | None = None  # since when the grid has been inside its band
