@@ -1,0 +1,233 @@
+"""A dispatch schedule, its true cost and whether it keeps every constraint.
+
+The cost is Qian 2024, eqs 5-11, with inverter efficiency, start-up, penalties and the value of the
+energy left at the end; the constraints are eqs 4 and 12-15. Nothing here is simplified or smoothed:
+what a planner assumes is its own affair, what counts is `evaluate`.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from control.dispatch_instance import Battery, Diesel, Floats, Instance
+
+TOLERANCE = 1e-6  # kW and kWh, of every constraint
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Schedule:
+    """What every source does in every step, in kW; battery > 0 discharges, grid > 0 buys."""
+
+    battery_kw: Floats
+    diesel_on: np.ndarray[Any, np.dtype[np.bool_]]
+    diesel_kw: Floats
+    grid_kw: Floats
+    curtailed_kw: Floats
+    unserved_kw: Floats
+    dumped_kw: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The cost J of a schedule and what it is made of, in currency.
+
+    `total` is generation, equipment and pollution (Y1, Y2, Y3) weighted, + penalty + terminal.
+    """
+
+    total: float
+    generation: float
+    equipment: float
+    pollution: float
+    penalty: float
+    terminal: float
+    final_kwh: float
+
+
+def inverter_efficiency(battery: Battery, power_kw: Floats) -> Floats:
+    """Efficiency as a fraction at |power|, linear between the curve's points."""
+    load = np.abs(power_kw) / battery.inverter_rated_kw
+    return np.interp(load, battery.inverter_load_frac, battery.inverter_efficiency_frac)
+
+
+def stored_kwh_per_h(battery: Battery, power_kw: Floats) -> Floats:
+    """The rate at which stored energy changes at a terminal power: < 0 while discharging."""
+    efficiency = inverter_efficiency(battery, power_kw)
+    charging = -power_kw * efficiency * battery.charge_efficiency_frac
+    discharging = -power_kw / (efficiency * battery.discharge_efficiency_frac)
+    return np.where(power_kw < 0, charging, discharging)
+
+
+def energy_kwh(instance: Instance, battery_kw: Floats) -> Floats:
+    """Stored energy at the start and after every step: steps + 1 values."""
+    battery = instance.battery
+    start = battery.soc_initial_frac * battery.capacity_kwh
+    change = instance.step_h * stored_kwh_per_h(battery, battery_kw)
+    return np.concatenate(([start], start + np.cumsum(change)))
+
+
+def energy_bounds_kwh(instance: Instance) -> tuple[Floats, Floats]:
+    """Lowest and highest stored energy allowed at the start and after every step.
+
+    A battery that starts outside its limits goes back as fast as its power allows.
+    """
+    battery = instance.battery
+    full_kw = np.array([-battery.charge_max_kw, battery.discharge_max_kw])
+    up, down = instance.step_h * stored_kwh_per_h(battery, full_kw)
+    start = battery.soc_initial_frac * battery.capacity_kwh
+    elapsed = np.arange(instance.steps + 1)
+    low = np.minimum(battery.soc_min_frac * battery.capacity_kwh, start + elapsed * up)
+    high = np.maximum(battery.soc_max_frac * battery.capacity_kwh, start + elapsed * down)
+    return low, high
+
+
+def whole_steps(hours: float, step_h: float) -> int:
+    """Hours as steps, rounded up; a hair above a whole step is that step."""
+    return math.ceil(hours / step_h - 1e-9)
+
+
+def locked_steps(diesel: Diesel, step_h: float) -> int:
+    """How many steps from the first on the diesel has to stay in its initial state."""
+    needed = whole_steps(diesel.min_up_h if diesel.initial_on else diesel.min_down_h, step_h)
+    return max(0, needed - math.floor(diesel.initial_time_in_state_h / step_h + 1e-9))
+
+
+def starts(diesel: Diesel, on: np.ndarray[Any, np.dtype[np.bool_]]) -> int:
+    """How often the diesel starts; a start at the first step counts."""
+    return int(np.count_nonzero(np.diff(on.astype(np.int8), prepend=int(diesel.initial_on)) > 0))
+
+
+def evaluate(instance: Instance, schedule: Schedule) -> Cost:
+    """The true cost of a schedule, whether or not it is feasible."""
+    battery, diesel, dt = instance.battery, instance.diesel, instance.step_h
+    throughput = np.abs(schedule.battery_kw)
+    buy, sell = np.maximum(schedule.grid_kw, 0), np.maximum(-schedule.grid_kw, 0)
+    power, on = schedule.diesel_kw, schedule.diesel_on
+    generation = dt * float(
+        np.sum(
+            instance.pv_kw * instance.pv_cost_per_kwh
+            + instance.wind_kw * instance.wind_cost_per_kwh
+            + power * diesel.generation_cost_per_kwh
+            + throughput * battery.generation_cost_per_kwh
+            + buy * instance.price_buy_per_kwh
+            - sell * instance.price_sell_per_kwh
+        )
+    )
+    litres_per_h = (
+        diesel.fuel_no_load_l_per_h_per_rated_kw * diesel.rated_kw * on
+        + diesel.fuel_linear_l_per_kwh * power
+        + diesel.fuel_quadratic_l_per_h_per_kw2 * power**2
+    )
+    wear = battery.om_linear_per_kwh + wear_slope(battery) * throughput
+    equipment = diesel.startup * starts(diesel, on) + dt * float(
+        np.sum(
+            power * diesel.om_per_kwh
+            + on * diesel.om_per_h_on
+            + diesel.fuel_price_per_l * litres_per_h
+            + throughput * wear
+        )
+    )
+    pollution = dt * float(
+        np.sum(power * instance.diesel_pollution_per_kwh + buy * instance.grid_pollution_per_kwh)
+    )
+    penalty = dt * float(
+        np.sum(
+            schedule.unserved_kw * instance.unserved_per_kwh
+            + schedule.curtailed_kw * instance.curtailed_per_kwh
+            + schedule.dumped_kw * instance.dumped_per_kwh
+        )
+    )
+    final = float(energy_kwh(instance, schedule.battery_kw)[-1])
+    terminal = terminal_cost(instance, final)
+    weighted = (
+        instance.weight_generation * generation
+        + instance.weight_equipment * equipment
+        + instance.weight_pollution * pollution
+    )
+    total = weighted + penalty + terminal
+    return Cost(total, generation, equipment, pollution, penalty, terminal, final)
+
+
+def wear_slope(battery: Battery) -> float:
+    """What a kWh costs more per kW of battery power, currency per kWh per kW."""
+    if battery.discharge_max_kw == 0:
+        return 0.0  # undefined: such a battery only charges
+    return battery.om_quadratic_per_kwh_at_max / battery.discharge_max_kw
+
+
+def terminal_cost(instance: Instance, final_kwh: float) -> float:
+    """Cost of ending with this much energy: its value, negative, and what it is short of target."""
+    target = instance.target_soc_frac * instance.battery.capacity_kwh
+    shortfall = max(0.0, target - final_kwh)
+    return instance.shortfall_per_kwh * shortfall - instance.energy_value_per_kwh * final_kwh
+
+
+def violations(instance: Instance, schedule: Schedule) -> list[str]:
+    """Every kind of constraint the schedule breaks by more than `TOLERANCE`, worst step first."""
+    battery, diesel, plan = instance.battery, instance.diesel, schedule
+    available = instance.pv_kw + instance.wind_kw
+    low, high = energy_bounds_kwh(instance)
+    stored = energy_kwh(instance, plan.battery_kw)
+    served = (available - plan.curtailed_kw + plan.diesel_kw + plan.battery_kw + plan.grid_kw) + (
+        plan.unserved_kw - plan.dumped_kw
+    )
+    excess = {
+        "power balance": np.abs(served - instance.load_kw),
+        "curtailed power": np.maximum(-plan.curtailed_kw, plan.curtailed_kw - available),
+        "unserved power": -plan.unserved_kw,
+        "dumped power": -plan.dumped_kw,
+        "import limit": plan.grid_kw - instance.import_max_kw,
+        "export limit": -plan.grid_kw - instance.export_max_kw,
+        "charging power": -plan.battery_kw - battery.charge_max_kw,
+        "discharging power": plan.battery_kw - battery.discharge_max_kw,
+        "stored energy": np.maximum(low - stored, stored - high)[1:],
+        "diesel power": np.maximum(
+            plan.diesel_kw - diesel.power_max_kw * plan.diesel_on,
+            diesel.power_min_kw * plan.diesel_on - plan.diesel_kw,
+        ),
+    }
+    found = [
+        f"{name}: off by {np.max(value):g} in step {np.argmax(value)}"
+        for name, value in excess.items()
+        if not np.max(value) <= TOLERANCE
+    ]
+    return found + _broken_runs(instance, plan.diesel_on)
+
+
+def _broken_runs(instance: Instance, on: np.ndarray[Any, np.dtype[np.bool_]]) -> list[str]:
+    """Where the diesel changes state before its minimum time; runs cut by the horizon are fine."""
+    diesel, found = instance.diesel, []
+    changes = np.flatnonzero(np.diff(on.astype(np.int8), prepend=int(diesel.initial_on)))
+    locked = locked_steps(diesel, instance.step_h)
+    if changes.size and changes[0] < locked:
+        found.append(f"diesel: changes in step {changes[0]}, locked for {locked}")
+    for first, after in itertools.pairwise(changes):
+        hours = diesel.min_up_h if on[first] else diesel.min_down_h
+        if after - first < whole_steps(hours, instance.step_h):
+            found.append(f"diesel: {after - first} steps {'on' if on[first] else 'off'}")
+    return found
+
+
+def to_dict(instance: Instance, schedule: Schedule) -> dict[str, Any]:
+    """A schedule and its cost as JSON content."""
+    cost = evaluate(instance, schedule)
+    return {
+        "battery_kw": schedule.battery_kw.tolist(),
+        "diesel_on": schedule.diesel_on.astype(int).tolist(),
+        "diesel_kw": schedule.diesel_kw.tolist(),
+        "grid_kw": schedule.grid_kw.tolist(),
+        "curtailed_kw": schedule.curtailed_kw.tolist(),
+        "unserved_kw": schedule.unserved_kw.tolist(),
+        "dumped_kw": schedule.dumped_kw.tolist(),
+        "cost": cost.total,
+        "terms": {
+            "generation": cost.generation,
+            "equipment": cost.equipment,
+            "pollution": cost.pollution,
+            "penalty": cost.penalty,
+            "terminal": cost.terminal,
+            "final_kwh": cost.final_kwh,
+        },
+    }
