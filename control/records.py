@@ -125,6 +125,7 @@ class Sample:
     batteries: tuple[Observed[BatteryMeasurement], ...]
     generators: tuple[Observed[GeneratorMeasurement], ...]
     grid: Observed[GridMeasurement] | None
+    sun_elevation_deg: float
     hour_local: float  # 0 to 24, on the site's clock
     price_buy_per_kwh: float
     price_sell_per_kwh: float

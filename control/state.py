@@ -61,6 +61,7 @@ class GeneratorState:
 
     run: bool = False  # what we ask for
     since_s: float = float("-inf")  # of the last change of `run`
+    carried: bool = False  # this run has reached the phase in which the set takes load
     attempts: int = 0  # failed starts in a row
     locked: str = ""  # why no start is tried, until acknowledged
     low_soc: bool = False  # hysteresis of the rule that saves an island's battery
