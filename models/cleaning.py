@@ -1,0 +1,67 @@
+"""Throwing out what cannot be a measurement, without looking ahead.
+
+Whether value i is kept depends on values up to i only. A forecast made at any origin therefore
+never learns from what came after it that a value before it was bad.
+"""
+
+import numpy as np
+
+from models.history import DAY_S, Floats, History, Target
+
+ABSURD_FACTOR = 5.0  # times the usual daily peak
+USUAL_PEAK_DAYS = 28
+STUCK_S = {"pv": 3 * 3600, "load": 12 * 3600}
+CLIPPING_S = 10 * 3600  # an inverter at its limit repeats its value for long
+NIGHT_OFFSET_FRAC = 0.02  # of the usual daily peak: small negative PV is a meter's offset
+
+
+def cleaned(history: History, target: Target, capacity_kw: float | None = None) -> Floats:
+    """Return the values with NaN for what is missing, absurd, negative or stuck.
+
+    Absurd is more than five times the usual daily peak (80th percentile of the daily peaks of the
+    28 days before) or, for PV, more than one and a half times the capacity. Stuck is the same
+    value above zero for 3 h (PV; 10 h near the peak, where inverters clip) or 12 h (load), from
+    the moment when it can be known.
+    """
+    values = history.values.astype(float, copy=True)
+    values[~np.isfinite(values)] = np.nan
+    values[np.abs(values) > 1e7] = np.nan
+    usual = _usual_peaks(history, values)
+    limit = ABSURD_FACTOR * usual
+    if target == "pv":
+        if capacity_kw is not None:
+            limit = np.minimum(limit, 1.5 * capacity_kw)
+        floor = np.where(np.isfinite(usual), NIGHT_OFFSET_FRAC * usual, 0.0)
+        values = np.where((values < 0) & (values >= -floor), 0.0, values)
+    run = _run_lengths(values) * history.step_s
+    stuck = (values > 0) & (run > STUCK_S[target])
+    if target == "pv":
+        stuck &= (values < 0.9 * usual) | (run > CLIPPING_S)
+    values[stuck | (values < 0) | (values > limit)] = np.nan
+    return values
+
+
+def _usual_peaks(history: History, values: Floats) -> Floats:
+    """80th percentile of the peaks of the days before a value's own day; inf without any."""
+    per_day = DAY_S // history.step_s
+    lead = history.start_utc_s % DAY_S // history.step_s
+    days = -(-(lead + len(values)) // per_day)
+    padded = np.full(days * per_day, np.nan)
+    padded[lead : lead + len(values)] = values
+    peaks = np.fmax.reduce(padded.reshape(days, per_day), axis=1, initial=np.nan)
+    usual = np.full(days, np.inf)
+    for day in range(1, days):
+        known = peaks[max(0, day - USUAL_PEAK_DAYS) : day]
+        known = known[known > 0]
+        if len(known) >= 3:
+            usual[day] = np.quantile(known, 0.8)
+    return np.repeat(usual, per_day)[lead : lead + len(values)]
+
+
+def _run_lengths(values: Floats) -> Floats:
+    """How many times in a row the value has occurred, counting itself."""
+    index = np.arange(len(values))
+    changed = np.ones(len(values), dtype=bool)
+    changed[1:] = values[1:] != values[:-1]
+    start = np.maximum.accumulate(np.where(changed, index, 0))
+    return (index - start + 1).astype(float)

@@ -1,0 +1,220 @@
+"""The forecaster of one quantity of one site: the network where it can be trusted, else baselines."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from control.records import Series
+from control.sun import clear_sky_ghi_w_m2, solar_position
+from models import baselines, features
+from models.baselines import Past
+from models.gru import WEIGHTS, ModelError, Network
+from models.history import DAY_S, GRID_STEPS_S, Floats, History, HistoryError, Target
+
+NETWORK_DAYS = 7.0  # younger sites get their same-clock statistics only
+KNOWN_FRAC = 0.5  # of the last 24 h, for the network to have something to go by
+CHUNK_ORIGINS = 256
+CHUNK_S = 20 * DAY_S
+DEFAULT_STEP_S = 900
+NIGHT_DEG = -0.9  # sun's centre, refraction included: its rim is below the horizon
+DARK_FRAC = 0.005  # of the envelope's peak: meters have offsets
+# Shares of the clear sky, and kW of a house, when nothing at all is known of the site.
+PRIOR_CLEARNESS = (0.1, 0.5, 0.95)
+PRIOR_LOAD_KW = (0.1, 0.4, 1.2)
+
+Three = tuple[Floats, Floats, Floats]
+
+
+@dataclass(frozen=True, slots=True)
+class Forecasts:
+    """Forecasts of B origins in the unit of the history; `start_utc_s`: start of the first step."""
+
+    start_utc_s: NDArray[np.int64]  # (B,)
+    step_s: int
+    p10: Floats  # (B, steps)
+    p50: Floats
+    p90: Floats
+    sources: tuple[str, ...]
+
+
+class Forecaster:
+    """Forecasts PV (or irradiance) or load of one site from its own history.
+
+    Place and capacity help and may be None. `weights` names a .tflite with its .json; the default
+    is what ships. A model that cannot be used is no error: `problem` says why, baselines serve.
+    `capacity_kw` is in the unit of the history (1000 for W/m2).
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        latitude_deg: float | None = None,
+        longitude_deg: float | None = None,
+        capacity_kw: float | None = None,
+        weights: Path | None = None,
+    ) -> None:
+        self.target = target
+        self.problem: str | None = None
+        self._place = None
+        if latitude_deg is not None and longitude_deg is not None:
+            self._place = (latitude_deg, longitude_deg)
+        self._capacity = capacity_kw
+        self._network: Network | None = None
+        try:
+            self._network = Network(weights or WEIGHTS / f"{target}.tflite", target)
+        except ModelError as error:
+            self.problem = str(error)
+
+    def forecast(self, history: History, origin_utc_s: float, steps: int) -> Series:
+        """Forecast the first `steps` full intervals at or after the origin, on the history's grid.
+
+        A history finer than 5 min is averaged to 15 min. Only intervals that ended by the origin
+        are used.
+        """
+        found = self.forecast_many(history, [origin_utc_s], steps)
+        low, middle, high = (tuple(q[0].tolist()) for q in (found.p10, found.p50, found.p90))
+        return Series(low, middle, high, found.sources[0])
+
+    def forecast_many(
+        self, history: History, origins_utc_s: Sequence[float], steps: int
+    ) -> Forecasts:
+        """Forecast many origins at once, in the order given; each as if it were the only one."""
+        if history.step_s < GRID_STEPS_S[0]:
+            history = history.resampled(DEFAULT_STEP_S)
+        step_s = history.step_s
+        if step_s not in GRID_STEPS_S:
+            raise HistoryError(f"step_s = {step_s}: 5, 15, 30 or 60 min needed")
+        phase = history.start_utc_s % step_s
+        moments = np.asarray(origins_utc_s, dtype=float)
+        known_to = (np.floor((moments - phase) / step_s) * step_s + phase).astype(np.int64)
+        late = (moments > known_to).astype(int)
+        order = np.argsort(known_to, kind="stable")
+        out = np.empty((3, len(moments), steps))
+        sources = [""] * len(moments)
+        for chunk in _chunks(known_to, order):
+            three, said = self._chunk(history, known_to[chunk])
+            columns = (np.arange(steps) + late[chunk, None]) % three[0].shape[1]
+            for quantile in range(3):
+                out[quantile, chunk] = np.take_along_axis(three[quantile], columns, axis=1)
+            starts = known_to[chunk, None] + (np.arange(steps) + late[chunk, None]) * step_s
+            if self.target == "pv" and self._place:
+                out[:, chunk] *= ~self._night(starts, step_s)
+            for row, source in zip(chunk, said, strict=True):
+                sources[row] = source
+        starts_utc_s = known_to + late * step_s
+        return Forecasts(starts_utc_s, step_s, out[0], out[1], out[2], tuple(sources))
+
+    # --- one chunk of neighbouring origins -------------------------------------------------
+
+    def _chunk(self, history: History, origins: NDArray[np.int64]) -> tuple[Three, list[str]]:
+        """A day ahead per origin, (B, D) each; later steps repeat it."""
+        past = baselines.look_back(history, origins, self.target, self._capacity)
+        reasons = [self._reason(past, row) for row in range(len(past))]
+        low, middle, high = self._baseline(past)
+        sources = [f"{self._baseline_name(past, row)}: {reasons[row]}" for row in range(len(past))]
+        self._prior(past, origins, (low, middle, high), sources)
+        rows = np.array([row for row, reason in enumerate(reasons) if not reason], dtype=int)
+        if len(rows) and self._network:
+            given = features.inputs(_rows(past, rows), self.target)
+            answer = features.decoded(self._network.run(given), given)
+            sane = _sane(answer, _rows(past, rows))
+            for mine, theirs in zip((low, middle, high), answer, strict=True):
+                mine[rows[sane]] = theirs[sane]
+            for row, good in zip(rows, sane, strict=True):
+                sources[row] = (
+                    self._network.name if good else sources[row] + "nonsensical network output"
+                )
+        return self._physical(past, (low, middle, high)), sources
+
+    def _reason(self, past: Past, row: int) -> str:
+        """Why the network cannot serve this origin; empty when it can."""
+        if self._network is None:
+            return self.problem or "no model"
+        if past.days[row] < NETWORK_DAYS:
+            return f"{past.days[row]:.1f} days of history, the network needs {NETWORK_DAYS:.0f}"
+        known = np.isfinite(past.recent[row, -past.per_day :]).mean()
+        if known < KNOWN_FRAC:
+            return f"{known:.0%} of the last 24 h known, the network needs {KNOWN_FRAC:.0%}"
+        return ""
+
+    def _baseline(self, past: Past) -> Three:
+        blend = baselines.envelope_blend if self.target == "pv" else baselines.mean_blend
+        return blend(past)
+
+    def _baseline_name(self, past: Past, row: int) -> str:
+        name = "envelope and same-clock mean" if self.target == "pv" else "same-clock mean"
+        return f"{name} of {min(past.days[row], 28):.1f} days"
+
+    def _prior(
+        self, past: Past, origins: NDArray[np.int64], three: Three, sources: list[str]
+    ) -> None:
+        """Fill the rows of sites without any history of the past 28 days."""
+        for row in np.flatnonzero(~np.isfinite(three[1]).all(axis=1)):
+            times = origins[row] + np.arange(past.per_day) * past.step_s
+            if self.target == "load":
+                day, shares, said = np.ones(len(times)), PRIOR_LOAD_KW, "an ordinary house"
+            elif self._place and self._capacity is not None:
+                elevation, _ = solar_position(times + past.step_s / 2, *self._place)
+                day = clear_sky_ghi_w_m2(elevation) / 1000.0 * self._capacity
+                shares, said = PRIOR_CLEARNESS, "half of the clear sky"
+            else:
+                day, shares = np.zeros(len(times)), PRIOR_CLEARNESS
+                said = "nothing known, 0 assumed (place and capacity would help)"
+            for quantile, share in zip(three, shares, strict=True):
+                quantile[row] = share * day
+            sources[row] = f"{said}: no history in the last 28 days"
+
+    def _physical(self, past: Past, three: Three) -> Three:
+        """Never negative, in order, within the capacity, dark at night as far as history tells."""
+        low, middle, high = (np.maximum(quantile, 0.0) for quantile in three)
+        low, high = np.minimum(low, middle), np.maximum(high, middle)
+        if self.target == "pv":
+            if self._capacity is not None:
+                low, middle, high = (
+                    np.minimum(q, 1.5 * self._capacity) for q in (low, middle, high)
+                )
+            if self._place is None:
+                dark = DARK_FRAC * np.nan_to_num(past.top.max(axis=1, keepdims=True))
+                night = (past.lit <= dark) & (past.mean <= 4 * dark)
+                low, middle, high = (np.where(night, 0.0, q) for q in (low, middle, high))
+        return low, middle, high
+
+    def _night(self, starts_utc_s: NDArray[np.int64], step_s: int) -> NDArray[np.bool_]:
+        """Whether the sun is below the horizon at the start, middle and end of each interval."""
+        assert self._place is not None
+        below = np.ones(starts_utc_s.shape, dtype=bool)
+        for offset in (0.0, 0.5, 1.0):
+            elevation, _ = solar_position(starts_utc_s + offset * step_s, *self._place)
+            below &= elevation < NIGHT_DEG
+        return below
+
+
+def _chunks(known_to: NDArray[np.int64], order: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Split origins in order of time into groups that are small in number and in span."""
+    groups: list[list[int]] = []
+    for position in order:
+        group = groups[-1] if groups else []
+        if (
+            not group
+            or len(group) == CHUNK_ORIGINS
+            or (known_to[position] - known_to[group[0]] > CHUNK_S)
+        ):
+            groups.append([])
+        groups[-1].append(position)
+    return [np.array(group) for group in groups]
+
+
+def _rows(past: Past, rows: NDArray[np.intp]) -> Past:
+    """The past of some of the origins."""
+    arrays = {name: getattr(past, name)[rows] for name in Past.__slots__ if name != "step_s"}
+    return Past(step_s=past.step_s, **arrays)
+
+
+def _sane(three: Three, past: Past) -> NDArray[np.bool_]:
+    """Rows that are finite and not far beyond anything that the site has done in four weeks."""
+    finite = np.all([np.isfinite(quantile).all(axis=1) for quantile in three], axis=0)
+    ceiling = 3.0 * np.nan_to_num(past.top.max(axis=1)) + 1e-6
+    return np.asarray(finite & (np.abs(three[1]).max(axis=1) <= ceiling))

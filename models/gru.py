@@ -1,0 +1,128 @@
+"""A quantised GRU in a .tflite file, checked against its sidecar .json and run.
+
+The sidecar holds the checksum, shapes, feature layout, quantisation and licences; a pair that does
+not fit is refused, so that no network ever runs on inputs that it was not trained for.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models import features
+from models.history import Floats, Target
+
+FORMAT = "nanogrid-forecaster-1"
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+class ModelError(RuntimeError):
+    """A model that cannot be used; the message is one line."""
+
+
+class Network:
+    """A forecasting network for one target; `run` is not thread-safe."""
+
+    def __init__(self, path: Path, target: Target) -> None:
+        self.card = read_card(path, target)
+        self.name = f"{path.stem} {self.card['sha256'][:8]}"
+        self._interpreter = _interpreter(path)
+        found = self._interpreter.get_input_details()
+        self._inputs = {len(detail["shape"]): detail for detail in found}
+        self._output = self._interpreter.get_output_details()[0]
+        self._check_shapes(path)
+
+    def _check_shapes(self, path: Path) -> None:
+        wanted = {name: tuple(shape) for name, shape in self.card["shapes"].items()}
+        try:
+            found = {
+                "sequence": tuple(self._inputs[3]["shape"].tolist()),
+                "flat": tuple(self._inputs[2]["shape"].tolist()),
+                "answer": tuple(self._output["shape"].tolist()),
+            }
+            types = {np.dtype(d["dtype"]).name for d in (*self._inputs.values(), self._output)}
+        except KeyError as error:
+            raise ModelError(f"{path}: inputs must have 2 and 3 dimensions") from error
+        if found != wanted:
+            raise ModelError(f"{path}: shapes {found}, the sidecar says {wanted}")
+        if types != {self.card["dtype"]}:
+            raise ModelError(f"{path}: tensors of {sorted(types)}, not {self.card['dtype']}")
+
+    def run(self, given: features.Inputs) -> Floats:
+        """Return the network's answers, shape (B, knots, 3): centre, below, above."""
+        sequences = _quantised(given.sequence, self._inputs[3])
+        flats = _quantised(given.flat, self._inputs[2])
+        answers = np.empty((len(flats), len(features.KNOTS) * 3))
+        for row, (sequence, flat) in enumerate(zip(sequences, flats, strict=True)):
+            self._interpreter.set_tensor(self._inputs[3]["index"], sequence[None])
+            self._interpreter.set_tensor(self._inputs[2]["index"], flat[None])
+            self._interpreter.invoke()
+            answers[row] = self._interpreter.get_tensor(self._output["index"])[0]
+        scale, zero = self._output["quantization"]
+        if scale:
+            answers = (answers - zero) * scale
+        return answers.reshape(len(answers), len(features.KNOTS), 3)
+
+
+def sidecar(path: Path) -> Path:
+    """Where a model's description lies."""
+    return path.with_suffix(".json")
+
+
+def read_card(path: Path, target: Target) -> dict[str, Any]:
+    """Read the sidecar; check the file's checksum and that this code understands the model."""
+    try:
+        card = json.loads(sidecar(path).read_text(encoding="utf-8"))
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: {_one_line(error)}") from error
+    shapes = {
+        "sequence": [1, features.SEQUENCE_STEPS, features.CHANNELS],
+        "flat": [1, features.flat_width(target)],
+        "answer": [1, 3 * len(features.KNOTS)],
+    }
+    wanted = {
+        "format": FORMAT,
+        "target": target,
+        "layout": features.LAYOUT,
+        "knots": list(features.KNOTS),
+        "shapes": shapes,
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    if not isinstance(card, dict):
+        raise ModelError(f"{sidecar(path)}: an object expected")
+    for key, value in wanted.items():
+        if card.get(key) != value:
+            raise ModelError(f"{sidecar(path)}: {key} = {card.get(key)!r}, needed is {value!r}")
+    if card.get("dtype") not in ("int8", "float32"):
+        raise ModelError(f"{sidecar(path)}: dtype = {card.get('dtype')!r}: int8 or float32")
+    return card
+
+
+def _interpreter(path: Path) -> Any:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        try:
+            from tflite_runtime.interpreter import Interpreter
+        except ImportError as error:
+            raise ModelError("neither ai_edge_litert nor tflite_runtime is installed") from error
+    try:
+        interpreter = Interpreter(model_path=str(path), num_threads=1)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError, OSError) as error:
+        raise ModelError(f"{path}: {_one_line(error)}") from error
+    return interpreter
+
+
+def _quantised(values: features.Singles, detail: dict[str, Any]) -> Any:
+    scale, zero = detail["quantization"]
+    if not scale:
+        return values
+    return np.clip(np.rint(values / scale) + zero, -128, 127).astype(np.int8)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
