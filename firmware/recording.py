@@ -1,0 +1,164 @@
+"""Recordings: every cycle's inputs and command, as gzipped lines of JSON.
+
+    {"nanogrid": 1, "version": ..., "site": SiteParameters}      the first line
+    {"state": State}        where a replay starts, and starts again after a gap
+    {"advice": Advice}      when it changed
+    {"orders": Orders}      when they changed
+    {"cycle": Sample, "applied": Applied, "command": Command, "events": [Event, ...]}
+
+Records are lists in the order of their fields (`firmware.codec`). A file whose end is missing
+(power cut) is read as far as it goes.
+"""
+
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from control.cycle import Decision
+from control.records import Advice, Applied, Command, Event, Orders, Sample
+from control.site import SiteParameters
+from control.state import State
+from firmware.codec import decode, encode
+
+FORMAT = 1
+FLUSH_CYCLES = 600  # at most this many cycles are lost with the power
+
+
+class RecordingError(Exception):
+    """The file is no recording of this format; the message names it and says what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """What one cycle was given, and what it decided."""
+
+    state: State | None  # set where the recording (re)starts
+    sample: Sample
+    applied: Applied
+    advice: Advice
+    orders: Orders
+    command: Command
+    events: tuple[Event, ...]
+
+
+class Recorder:
+    """Writes a recording; not thread-safe, may block on the disk."""
+
+    def __init__(self, path: Path, site: SiteParameters) -> None:
+        """Create or replace `path`. Raises OSError."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._raw = path.open("wb")  # no name and no time inside: equal runs make equal files
+        packed = gzip.GzipFile("", "wb", compresslevel=4, fileobj=self._raw, mtime=0)
+        self._file = io.TextIOWrapper(packed, encoding="utf-8")
+        self._advice: Advice | None = None
+        self._orders: Orders | None = None
+        self._cycles = 0
+        self._write({"nanogrid": FORMAT, "version": version("nanogrid"), "site": encode(site)})
+
+    def write(
+        self,
+        before: State,
+        sample: Sample,
+        applied: Applied,
+        advice: Advice,
+        orders: Orders,
+        decision: Decision,
+        *,
+        gap: bool = False,
+    ) -> None:
+        """Add one cycle; `gap` says that cycles before it were left out."""
+        if gap or self._cycles == 0:
+            self._write({"state": encode(before)})
+        if advice is not self._advice:
+            self._write({"advice": encode(advice)})
+            self._advice = advice
+        if orders != self._orders:
+            self._write({"orders": encode(orders)})
+            self._orders = orders
+        self._write(
+            {
+                "cycle": encode(sample),
+                "applied": encode(applied),
+                "command": encode(decision.command),
+                "events": encode(decision.events),
+            }
+        )
+        self._cycles += 1
+        if self._cycles % FLUSH_CYCLES == 0:
+            self._file.flush()
+
+    def close(self) -> None:
+        """Write what is left. Raises OSError."""
+        self._file.close()
+        self._raw.close()
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
+
+
+class Recording:
+    """Reads a recording."""
+
+    def __init__(self, path: Path) -> None:
+        """Check the first line of `path`. Raises RecordingError."""
+        self.path = path
+        header = next(self._lines(), None)
+        if header is None or header.get("nanogrid") != FORMAT:
+            raise RecordingError(f"{path}: not a nanogrid recording of format {FORMAT}")
+        self.version = str(header.get("version"))
+        try:
+            self.site = decode(SiteParameters, header.get("site"))
+        except ValueError as error:
+            raise RecordingError(f"{path}: line 1: {error}") from error
+
+    def __iter__(self) -> Iterator[Cycle]:
+        """Yield the cycles in order. Raises RecordingError for a line that is none."""
+        state: State | None = None
+        advice, orders = Advice(), Orders()
+        for number, line in enumerate(self._lines(), start=1):
+            try:
+                if "state" in line:
+                    state = decode(State, line["state"])
+                elif "advice" in line:
+                    advice = decode(Advice, line["advice"])
+                elif "orders" in line:
+                    orders = decode(Orders, line["orders"])
+                elif "cycle" in line:
+                    yield _cycle(line, state, advice, orders)
+                    state = None
+            except (ValueError, KeyError) as error:
+                raise RecordingError(f"{self.path}: line {number}: {error}") from error
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        """Yield the lines' objects; a cut-off end ends the file."""
+        try:
+            with gzip.open(self.path, "rt", encoding="utf-8") as file:
+                for number, text in enumerate(file, start=1):
+                    if not text.endswith("\n"):
+                        return
+                    line = json.loads(text)
+                    if not isinstance(line, dict):
+                        raise RecordingError(f"{self.path}: line {number}: not an object")
+                    yield line
+        except EOFError:
+            return
+        except (OSError, zlib.error, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise RecordingError(f"{self.path}: cannot be read: {error}") from error
+
+
+def _cycle(line: dict[str, Any], state: State | None, advice: Advice, orders: Orders) -> Cycle:
+    return Cycle(
+        state,
+        decode(Sample, line["cycle"]),
+        decode(Applied, line["applied"]),
+        advice,
+        orders,
+        decode(Command, line["command"]),
+        decode(tuple[Event, ...], line["events"]),
+    )
