@@ -6,6 +6,9 @@ Signs are source-positive, as everywhere: discharge, generation and grid import 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+Electrics = tuple[float, float]
+"""Frequency in Hz and voltage to neutral in V, the same on all three phases."""
+
 
 @dataclass(frozen=True, slots=True)
 class Weather:
