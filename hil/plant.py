@@ -8,13 +8,14 @@ the bus, else the battery inverter, else the bus is black.
 
 from hil.plant_battery import Battery
 from hil.plant_bus import Bus, Flows
-from hil.plant_electrics import DARK, Electrics, at_meter, on_battery, on_generator
+from hil.plant_electrics import DARK, at_meter, on_battery, on_generator
 from hil.plant_generator import Generator
 from hil.plant_inverters import Inverter, PvInverter, WindInverter
 from hil.plant_parameters import PlantParameters
 from hil.plant_records import (
     BatteryState,
     Controls,
+    Electrics,
     Energy,
     GeneratorState,
     InverterState,

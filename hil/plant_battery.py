@@ -138,7 +138,7 @@ class Battery:
         return min(self.highest_kw, max(self.lowest_kw, power_kw))
 
     def autonomous_kw(self, deficit_kw: float) -> float:
-        """What the inverter does on its own: cover a deficit down to its floor, or take a surplus."""
+        """What the inverter does on its own: cover a deficit to its floor, or take a surplus."""
         if deficit_kw > 0.0 and self.soc_frac <= self._truth.floor_soc_frac:
             return 0.0
         return deficit_kw

@@ -1,7 +1,7 @@
 """The true parameters of the plant: the site file's figures, and how far reality is from them."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from math import isfinite
 from random import Random
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from hil.plant_inverters import PvTruth, WindTruth
 
 T = TypeVar("T", PvTruth, WindTruth, BatteryTruth, GeneratorTruth, "GridTruth")
 Table = Mapping[str, Any]
+KEYS = ("seed", "exact", "pv", "wind", "battery", "generator", "grid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class PlantParameters:
     grid: GridTruth | None = None
     nominal_v: float = 230.0
     nominal_hz: float = 50.0
-    black_start_s: float = field(default=60.0)
+    black_start_s: float = 60.0
 
     @classmethod
     def from_site(cls, site: Table, truth: Table) -> "PlantParameters":
@@ -50,29 +51,23 @@ class PlantParameters:
         devices do, by a seeded draw of its own per device and quantity. Raises ValueError with one
         line that names the key.
         """
-        _refuse_unknown(
-            "plant", truth, ("seed", "exact", "pv", "wind", "battery", "generator", "grid")
-        )
+        _refuse_unknown("plant", truth, KEYS)
         luck = _Luck(truth.get("seed", 0), truth.get("exact", False))
         grid = _at_most_one(site, "grid")
-        nominal_v = float(grid.get("nominal_v", 230.0)) if grid else 230.0
-        nominal_hz = float(grid.get("nominal_hz", 50.0)) if grid else 50.0
         battery = _at_most_one(site, "battery")
         generator = _at_most_one(site, "generator")
-        pv = _named("pv", (_pv(entry, luck) for entry in site.get("pv", ())), truth)
-        wind = _named("wind", (_wind(entry) for entry in site.get("wind", ())), truth)
+        volts = float(grid.get("nominal_v", 230.0)) if grid else 230.0
+        hertz = float(grid.get("nominal_hz", 50.0)) if grid else 50.0
         return cls(
-            pv=pv,
-            wind=wind,
-            battery=_overridden("battery", battery and _battery(battery, luck), truth),
+            pv=_named("pv", [_pv(entry, luck) for entry in site.get("pv", ())], truth),
+            wind=_named("wind", [_wind(entry) for entry in site.get("wind", ())], truth),
+            battery=_overridden("battery", _battery(battery, luck) if battery else None, truth),
             generator=_overridden(
-                "generator",
-                generator and _generator(generator, luck, nominal_v, nominal_hz),
-                truth,
+                "generator", _generator(generator, luck, volts, hertz) if generator else None, truth
             ),
-            grid=_overridden("grid", grid and _grid(grid, nominal_v, nominal_hz), truth),
-            nominal_v=nominal_v,
-            nominal_hz=nominal_hz,
+            grid=_overridden("grid", _grid(grid, volts, hertz) if grid else None, truth),
+            nominal_v=volts,
+            nominal_hz=hertz,
         )
 
 
@@ -172,13 +167,12 @@ def _at_most_one(site: Table, kind: str) -> Table | None:
     return entry[0] if entry else None
 
 
-def _named(kind: str, devices: Iterable[T], truth: Table) -> tuple[T, ...]:
+def _named(kind: str, devices: Sequence[T], truth: Table) -> tuple[T, ...]:
     tables = truth.get(kind, {})
-    found = tuple(devices)
-    _refuse_unknown(f"plant.{kind}", tables, [device.name for device in found])
+    _refuse_unknown(f"plant.{kind}", tables, [device.name for device in devices])
     return tuple(
         _replaced(f"plant.{kind}.{device.name}", device, tables.get(device.name, {}))
-        for device in found
+        for device in devices
     )
 
 
@@ -191,14 +185,13 @@ def _overridden(kind: str, device: T | None, truth: Table) -> T | None:
 
 
 def _replaced(where: str, device: T, table: Table) -> T:
-    kinds = {f.name: f.type for f in fields(device) if f.name != "name"}
-    _refuse_unknown(where, table, list(kinds))
+    _refuse_unknown(where, table, [f.name for f in fields(device) if f.name != "name"])
     for key, value in table.items():
         _refuse_wrong(f"{where}.{key}", value, type(getattr(device, key)))
     return replace(device, **table)
 
 
-def _refuse_unknown(where: str, table: Any, known: Iterable[str]) -> None:
+def _refuse_unknown(where: str, table: Any, known: Sequence[str]) -> None:
     if not isinstance(table, Mapping):
         raise ValueError(f"{where}: {table!r} is not a table")
     for key in table:
