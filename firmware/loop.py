@@ -1,0 +1,113 @@
+"""The control loop: sample, decide, actuate, tell. `step` is the whole of it."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from control.cycle import Decision, decide
+from control.records import Advice, Applied, Orders, Sample
+from control.site import SiteParameters
+from control.state import State
+from firmware.clock import Clock
+from firmware.histogram import Histogram
+from firmware.pace import Pace
+from firmware.ports import Ports
+from firmware.workers import Workers
+
+STAGES = ("sample", "decide", "actuate", "publish")
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """Everything about one cycle that somebody may want to know, record or show."""
+
+    before: State
+    sample: Sample
+    applied: Applied  # as it was given to the decision
+    advice: Advice
+    orders: Orders
+    decision: Decision
+
+
+class Publisher(Protocol):
+    """Takes telemetry; must never wait."""
+
+    def publish(self, telemetry: Telemetry) -> None:
+        """Take one cycle's telemetry."""
+
+    def close(self) -> None:
+        """Finish what is under way."""
+
+
+@dataclass(slots=True)
+class Timing:
+    """How punctual the loop is and where its time goes."""
+
+    lateness: Histogram = field(default_factory=Histogram)
+    stages: dict[str, Histogram] = field(
+        default_factory=lambda: {stage: Histogram() for stage in STAGES}
+    )
+    cycles: int = 0
+    missed: int = 0
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time one stage of the cycle."""
+        start = time.perf_counter()
+        yield
+        self.stages[name].add(time.perf_counter() - start)
+
+
+class Loop:
+    """One nano-grid's control loop. `state` and `applied` come back; nothing else does."""
+
+    def __init__(
+        self,
+        site: SiteParameters,
+        ports: Ports,
+        workers: Workers,
+        orders: Callable[[], Orders],
+        publishers: list[Publisher],
+        clock: Clock,
+    ) -> None:
+        """Everything is built by `firmware.service`; nothing has started yet."""
+        self._site = site
+        self._ports = ports
+        self._workers = workers
+        self._orders = orders
+        self._publishers = publishers
+        self._clock = clock
+        self.state = State()
+        self._applied: Applied = ()
+        self.timing = Timing()
+
+    def step(self) -> Decision:
+        """Run one cycle."""
+        with self.timing.stage("sample"):
+            sample = self._ports.sample(self.timing.cycles)
+            advice = self._workers.latest(sample.t_s)
+            orders = self._orders()
+        with self.timing.stage("decide"):
+            before, applied = self.state, self._applied
+            decision = decide(self._site, before, sample, applied, advice, orders)
+        with self.timing.stage("actuate"):
+            self._applied = self._ports.actuate(decision.command)
+            self.state = decision.state
+        with self.timing.stage("publish"):
+            self._workers.observe(sample, decision.state)
+            telemetry = Telemetry(before, sample, applied, advice, orders, decision)
+            for publisher in self._publishers:
+                publisher.publish(telemetry)
+        self._ports.heartbeat()
+        self.timing.cycles += 1
+        return decision
+
+    def run(self, stopping: Callable[[], bool], fed: Callable[[Decision], None]) -> None:
+        """Step at every tick until `stopping`; `fed` is called last in each cycle."""
+        pace = Pace(self._clock, self._site.period_s)
+        while (tick := pace.wait(stopping)) is not None:
+            self.timing.lateness.add(tick.lateness_s)
+            self.timing.missed += tick.missed
+            fed(self.step())

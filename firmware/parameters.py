@@ -1,0 +1,83 @@
+"""From the validated site file to the static parameters that decisions take."""
+
+from control.site import (
+    BatteryParameters,
+    GeneratorParameters,
+    GridParameters,
+    PvParameters,
+    SiteParameters,
+)
+from firmware.config import Site
+from firmware.config_models import Battery, Generator, Grid
+
+
+def site_parameters(site: Site, *, generator_sets_power: bool = False) -> SiteParameters:
+    """Return what `control.cycle.decide` needs; the flag says what the generator's driver can."""
+    low, high = _price_span(site)
+    return SiteParameters(
+        period_s=site.loop.period_s,
+        lease_s=max(site.safety.lease_s, 3.0 * site.loop.period_s),
+        hold_s=max(site.safety.hold_s, 2.0 * site.loop.period_s),
+        start_up_s=site.safety.start_up_s,
+        pv=tuple(PvParameters(pv.name, pv.rated_kw) for pv in site.pv),
+        wind=tuple(wind.name for wind in site.wind),
+        battery=_battery(site.battery[0]) if site.battery else None,
+        generator=_generator(site.generator[0], generator_sets_power) if site.generator else None,
+        grid=_grid(site, site.grid) if site.grid else None,
+        emergency_stop=site.gpio.emergency_stop_pin is not None,
+        price_low_per_kwh=low,
+        price_high_per_kwh=high,
+    )
+
+
+def _price_span(site: Site) -> tuple[float, float]:
+    """Lowest and highest buying price; widened when there is only one."""
+    if site.prices is None:
+        return 0.0, 1.0
+    prices = [site.prices.buy_per_kwh]
+    prices += [p.buy_per_kwh for p in site.prices.period if p.buy_per_kwh is not None]
+    low, high = min(prices), max(prices)
+    return (low, high) if high > low else (low - 0.5 * abs(low) - 0.01, low + 0.5 * abs(low) + 0.01)
+
+
+def _battery(battery: Battery) -> BatteryParameters:
+    return BatteryParameters(
+        name=battery.name,
+        capacity_kwh=battery.capacity_kwh,
+        charge_max_kw=battery.charge_max_kw,
+        discharge_max_kw=battery.discharge_max_kw,
+        soc_min_frac=battery.soc_min_frac,
+        soc_max_frac=battery.soc_max_frac,
+        reserve_soc_frac=battery.reserve_soc_frac,
+        ramp_kw_per_s=battery.ramp_kw_per_s,
+        charge_from_grid=battery.charge_from_grid,
+    )
+
+
+def _generator(generator: Generator, sets_power: bool) -> GeneratorParameters:
+    return GeneratorParameters(
+        name=generator.name,
+        by_relay=generator.start == "relay",
+        sets_power=sets_power,
+        rated_kw=generator.rated_kw,
+        min_load_frac=generator.min_load_frac,
+        min_run_s=generator.min_run_s,
+        min_rest_s=generator.min_rest_s,
+        warm_up_s=generator.warm_up_s,
+        cool_down_s=generator.cool_down_s,
+        max_run_s=generator.max_run_s,
+        start_timeout_s=generator.start_timeout_s,
+    )
+
+
+def _grid(site: Site, grid: Grid) -> GridParameters:
+    safety = site.safety
+    return GridParameters(
+        name=grid.name,
+        import_max_kw=grid.import_max_kw,
+        export_max_kw=grid.export_max_kw,
+        voltage_min_v=safety.grid_v_min_frac * grid.nominal_v,
+        voltage_max_v=safety.grid_v_max_frac * grid.nominal_v,
+        frequency_min_hz=grid.nominal_hz - safety.grid_hz_below,
+        frequency_max_hz=grid.nominal_hz + safety.grid_hz_above,
+    )

@@ -1,0 +1,242 @@
+"""Where the loop meets the world: one frozen sample in, one command out, nothing waited for."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+from control.records import (
+    Ack,
+    Applied,
+    BatteryMeasurement,
+    Command,
+    GeneratorMeasurement,
+    GridMeasurement,
+    InverterMeasurement,
+    Observed,
+    Quality,
+    Sample,
+    Setpoint,
+)
+from control.sun import solar_position
+from drivers.bus import Bus
+from drivers.irradiance import IrradianceSensor
+from drivers.pi_pins import PinError, PiPins
+from drivers.station import DeviceImage
+from firmware.clock import Clock
+from firmware.config import Site
+from firmware.tariff import Tariff
+
+M = TypeVar("M")
+PINS_RETRY_S = 5.0
+SUN_HOLDS_S = 10.0
+
+
+class Ports:
+    """Samples and actuates. With `lockstep` the buses are driven here, else by their threads."""
+
+    def __init__(
+        self,
+        site: Site,
+        buses: Sequence[Bus],
+        sensor: IrradianceSensor | None,
+        pins: PiPins | None,
+        clock: Clock,
+        *,
+        lockstep: bool = False,
+    ) -> None:
+        """`start` opens what can be opened; what cannot is tried again."""
+        self._site = site
+        self._buses = tuple(buses)
+        self._bus_of = {name: bus for bus in buses for name in bus.image()}
+        self._sensor = sensor
+        self._pins = pins
+        self._clock = clock
+        self._lockstep = lockstep
+        self._tariff = Tariff(site) if site.prices else None
+        self._zone = ZoneInfo(site.site.timezone)
+        self._sun = (float("-inf"), 0.0)  # UTC of the last computation, elevation
+        self._pins_retry_s = float("-inf")
+        self._pins_error = ""
+        self._released = False
+
+    @property
+    def images(self) -> Mapping[str, DeviceImage]:
+        """What the buses know of every device, by name."""
+        return {name: image for bus in self._buses for name, image in bus.image().items()}
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What keeps the Pi's own pins from working."""
+        return (self._pins_error,) if self._pins_error else ()
+
+    def start(self) -> None:
+        """Open the pins and let the buses run."""
+        self._open_pins(self._clock.monotonic())
+        if not self._lockstep:
+            for bus in self._buses:
+                bus.start(self._site.loop.period_s)
+
+    def stop(self) -> None:
+        """Give every device back to itself; all outputs off."""
+        if self._pins is not None:
+            self._pins.close()
+        for bus in self._buses:
+            bus.stop()
+
+    def sample(self, cycle: int) -> Sample:
+        """Read everything once."""
+        if self._lockstep:
+            for bus in self._buses:
+                bus.exchange()
+        now_s, utc_s = self._clock.monotonic(), self._clock.utc()
+        site, images = self._site, self.images
+        self._open_pins(now_s)
+
+        def seen(name: str, kind: Callable[..., M]) -> Observed[M]:
+            return _observed(images[name], kind, now_s, site.loop.stale_after_s)
+
+        return Sample(
+            cycle=cycle,
+            t_s=now_s,
+            utc_s=utc_s,
+            irradiance_w_m2=self._sensor.read(now_s, utc_s) if self._sensor else None,
+            emergency_stop=self._pins.read_emergency_stop() if self._pins else None,
+            pv=tuple(seen(pv.name, InverterMeasurement) for pv in site.pv),
+            wind=tuple(seen(wind.name, InverterMeasurement) for wind in site.wind),
+            batteries=tuple(seen(battery.name, BatteryMeasurement) for battery in site.battery),
+            generators=tuple(seen(item.name, GeneratorMeasurement) for item in site.generator),
+            grid=seen(site.grid.name, GridMeasurement) if site.grid else None,
+            sun_elevation_deg=self._sun_elevation_deg(utc_s),
+            hour_local=_hour(datetime.fromtimestamp(utc_s, self._zone)),
+            **self._prices(utc_s),
+        )
+
+    def actuate(self, command: Command) -> Applied:
+        """Pass on the setpoints; return what the devices last acknowledged of each."""
+        self._drive_pins(command)
+        if command.release:
+            self._release()
+            return ()
+        self._released = False
+        for setpoint in command.setpoints:
+            bus = self._bus_of.get(setpoint.device)
+            if bus is not None and self._is_on_bus(setpoint):
+                bus.submit(setpoint)
+        if self._lockstep:
+            for bus in self._buses:
+                bus.flush()
+        return self._acknowledged(command)
+
+    def heartbeat(self) -> None:
+        """Toggle the heartbeat relay: a cycle has been completed."""
+        if self._pins is not None and self._pins.is_open:
+            self._try_pins(self._pins.beat)
+
+    def _acknowledged(self, command: Command) -> Applied:
+        images = self.images
+        acks = {(ack.device, ack.quantity): ack for image in images.values() for ack in image.acks}
+        applied = []
+        for setpoint in command.setpoints:
+            if not self._is_on_bus(setpoint):
+                applied.append(self._relay_ack(setpoint))
+                continue
+            ack = acks.get((setpoint.device, setpoint.quantity))
+            if ack is None:
+                ack = Ack(
+                    setpoint.device,
+                    setpoint.quantity,
+                    setpoint.value,
+                    None,
+                    float("-inf"),
+                    images[setpoint.device].error or "not written yet",
+                )
+            elif not images[setpoint.device].online and not ack.error:
+                ack = replace(ack, error=images[setpoint.device].error)
+            applied.append(ack)
+        return tuple(applied)
+
+    def _is_on_bus(self, setpoint: Setpoint) -> bool:
+        """False for the run request of a generator that is started by the relay."""
+        return not any(
+            generator.name == setpoint.device and generator.start == "relay"
+            for generator in self._site.generator
+        )
+
+    def _relay_ack(self, setpoint: Setpoint) -> Ack:
+        relay = self._pins.generator_relay if self._pins else None
+        held = None if relay is None else float(relay)
+        return Ack(
+            setpoint.device,
+            setpoint.quantity,
+            setpoint.value,
+            held,
+            self._clock.monotonic(),
+            "" if held is not None else self._pins_error or "no relay",
+        )
+
+    # --- the Pi's own pins -----------------------------------------------------------------
+
+    def _open_pins(self, now_s: float) -> None:
+        if self._pins is None or self._pins.is_open or now_s < self._pins_retry_s:
+            return
+        self._pins_retry_s = now_s + PINS_RETRY_S
+        self._try_pins(self._pins.open)
+
+    def _drive_pins(self, command: Command) -> None:
+        pins = self._pins
+        if pins is None or not pins.is_open:
+            return
+        if command.generator_relay is not None:
+            self._try_pins(lambda: pins.set_generator_relay(bool(command.generator_relay)))
+        self._try_pins(lambda: pins.set_led(command.alarm))
+
+    def _try_pins(self, action: Callable[[], None]) -> None:
+        """Do something with the pins; what goes wrong is kept as a fault, not raised."""
+        try:
+            action()
+        except PinError as error:
+            self._pins_error = str(error)
+        else:
+            self._pins_error = ""
+
+    def _release(self) -> None:
+        """Once per stop: the devices go back to their own control until the next setpoint."""
+        if self._released:
+            return
+        self._released = True
+        for bus in self._buses:
+            bus.release()
+
+    # --- time, sun, prices -----------------------------------------------------------------
+
+    def _sun_elevation_deg(self, utc_s: float) -> float:
+        if not abs(utc_s - self._sun[0]) < SUN_HOLDS_S:
+            place = self._site.site
+            elevation, _ = solar_position(utc_s, place.latitude_deg, place.longitude_deg)
+            self._sun = (utc_s, float(elevation))
+        return self._sun[1]
+
+    def _prices(self, utc_s: float) -> dict[str, float]:
+        buy, sell = self._tariff.price_at(utc_s) if self._tariff else (0.0, 0.0)
+        return {"price_buy_per_kwh": buy, "price_sell_per_kwh": sell}
+
+
+def _hour(moment: datetime) -> float:
+    return moment.hour + moment.minute / 60.0 + moment.second / 3600.0
+
+
+def _observed(
+    image: DeviceImage, kind: Callable[..., M], now_s: float, stale_after_s: float
+) -> Observed[M]:
+    """One device's measurement with age and quality: good only while fresh."""
+    measurement = image.measurement
+    if measurement is None:
+        return Observed(None, float("inf"), Quality.BAD, image.error)
+    if not isinstance(measurement, kind):  # type: ignore[arg-type]
+        return Observed(None, float("inf"), Quality.BAD, "the driver reads something else")
+    age_s = now_s - image.read_at_s
+    if age_s > stale_after_s:
+        return Observed(measurement, age_s, Quality.STALE, image.error or "not read in time")
+    return Observed(measurement, age_s, Quality.GOOD, "")

@@ -1,0 +1,40 @@
+"""What keeps the loop punctual on a stock kernel: scheduling class, locked memory, a quiet heap."""
+
+import ctypes
+import gc
+import os
+import sys
+import threading
+
+SWITCH_INTERVAL_S = 0.0005  # how long the loop waits at most for a busy bus thread's GIL
+MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4  # <sys/mman.h>
+
+
+def go_realtime(priority: int) -> str:
+    """Prepare the calling thread for punctual work; return what was not permitted.
+
+    Priority 0 leaves ordinary scheduling. Threads and processes started later do not inherit the
+    class: a bus thread must not preempt the loop, nor the planner.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.collect()
+    gc.freeze()
+    if priority <= 0:
+        return ""
+    problems = []
+    try:
+        os.sched_setscheduler(
+            threading.get_native_id(),
+            os.SCHED_FIFO | os.SCHED_RESET_ON_FORK,
+            os.sched_param(priority),
+        )
+    except PermissionError:
+        problems.append("SCHED_FIFO is not permitted (LimitRTPRIO)")
+    if not _lock_memory():
+        problems.append("locking memory is not permitted (LimitMEMLOCK)")
+    return "; ".join(problems)
+
+
+def _lock_memory() -> bool:
+    flags = MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT
+    return ctypes.CDLL(None, use_errno=True).mlockall(flags) == 0

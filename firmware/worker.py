@@ -1,0 +1,214 @@
+"""The second process: forecasts and plans, one line of JSON in, one line out.
+
+    in   {"site": {...}, "nice": 10}                                          once
+    in   {"id", "situation": Situation, "minutes": [Minute...], "iterations": n or null}
+    out  {"id", "advice": Advice}
+
+It may be late, die or talk nonsense: `firmware.workers` copes. Nothing here writes to disk.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from control.planning import plan
+
+from control.dispatch import Schedule
+from control.dispatch_instance import Instance
+from control.records import Advice, Forecast, Series
+from firmware.codec import decode, encode
+from firmware.config import Site, site_from_dict
+from firmware.day_plan import Situation, build_instance, slot_start, to_plan
+from firmware.minutes import MINUTE_S, Minute
+from firmware.tariff import Tariff
+from models.forecaster import Forecaster
+from models.history import DAY_S, History, HistoryError, Target, read_history
+
+GRID_S = 900  # the forecasters' grid
+KEEP_DAYS = 35
+MIN_MINUTES = 8  # of a quarter of an hour, for its mean to count
+
+
+class Past:
+    """One quantity's past on the forecasters' grid, in a ring of the last weeks."""
+
+    def __init__(self, history: History | None) -> None:
+        """Start from a measured history, or from nothing."""
+        self._means: dict[int, float] = {}
+        self._open: dict[int, list[float]] = {}
+        if history is not None:
+            for index, value in enumerate(history.values):
+                if np.isfinite(value):
+                    self._means[history.start_utc_s + index * GRID_S] = float(value)
+
+    def add(self, minute_utc_s: int, value_kw: float | None) -> None:
+        """Add one minute's mean."""
+        if value_kw is None:
+            return
+        slot = minute_utc_s // GRID_S * GRID_S
+        values = self._open.setdefault(slot, [])
+        values.append(value_kw)
+        if len(values) >= MIN_MINUTES:
+            self._means[slot] = sum(values) / len(values)
+        for old in [start for start in self._open if start < slot - DAY_S]:
+            del self._open[old]
+
+    def history(self, now_utc_s: float) -> History:
+        """The last weeks up to the quarter of an hour that is not over yet."""
+        end = int(now_utc_s) // GRID_S * GRID_S
+        start = end - KEEP_DAYS * DAY_S
+        self._means = {slot: value for slot, value in self._means.items() if slot >= start}
+        grid = range(start, end, GRID_S)
+        return History(start, GRID_S, np.array([self._means.get(slot, np.nan) for slot in grid]))
+
+
+class Worker:
+    """Forecasters, planner and what they remember."""
+
+    def __init__(self, site: Site) -> None:
+        """Load the models and the measured past that the site names."""
+        self._site = site
+        self._tariff = Tariff(site) if site.prices else None
+        self._notes: list[str] = []
+        self._forecasters = {target: self._forecaster(target) for target in ("pv", "load")}
+        self._pasts = {target: Past(self._history(target)) for target in ("pv", "load")}
+        self._last: tuple[float, Schedule] | None = None  # start (UTC) and schedule
+
+    def advise(self, situation: Situation, minutes: list[Minute], iterations: int | None) -> Advice:
+        """Return a forecast and a plan for the slots from the current one on."""
+        for minute in minutes:
+            self._pasts["pv"].add(minute.start_utc_s, minute.pv_kw)
+            self._pasts["load"].add(minute.start_utc_s, minute.load_kw)
+        forecast = self._forecast(situation)
+        detail = "; ".join(self._notes)
+        if not self._site.planner.enabled:
+            return Advice(forecast, None, detail)
+        instance = build_instance(self._site, self._tariff, forecast, situation)
+        result = plan(
+            instance,
+            seed=self._site.planner.seed,
+            out_of_time=_budget(None if iterations else self._site.planner.budget_s),
+            iterations=iterations,
+            warm_start=self._warm_start(instance, situation),
+        )
+        _, start_utc_s = slot_start(situation, self._site.planner.slot_s)
+        self._last = (start_utc_s, result.schedule)
+        made = to_plan(
+            self._site, forecast, instance, result.schedule, result.cost.total, result.solver
+        )
+        return Advice(forecast, made, detail)
+
+    def _forecaster(self, target: Target) -> Forecaster:
+        place, settings = self._site.site, self._site.forecast
+        capacity = sum(pv.rated_kw for pv in self._site.pv) if target == "pv" else None
+        path = settings.pv_model if target == "pv" else settings.load_model
+        forecaster = Forecaster(
+            target,
+            place.latitude_deg,
+            place.longitude_deg,
+            capacity,
+            Path(path) if path else None,
+        )
+        if forecaster.problem:
+            self._notes.append(forecaster.problem)
+        return forecaster
+
+    def _history(self, target: Target) -> History | None:
+        path = self._site.forecast.history
+        if not path:
+            return None
+        try:
+            history, _ = read_history(Path(path), target)
+            return history.resampled(GRID_S)
+        except HistoryError as error:
+            self._notes.append(str(error))
+            return None
+
+    def _forecast(self, situation: Situation) -> Forecast:
+        planner = self._site.planner
+        start_t_s, start_utc_s = slot_start(situation, planner.slot_s)
+        steps = planner.horizon_h * 3600 // planner.slot_s
+        series = {
+            target: self._series(target, situation.utc_s, start_utc_s, steps)
+            for target in self._forecasters
+        }
+        return Forecast(
+            situation.t_s, start_t_s, float(planner.slot_s), series["pv"], series["load"]
+        )
+
+    def _series(self, target: str, now_utc_s: float, start_utc_s: float, steps: int) -> Series:
+        """The forecast on the planner's slots, from the forecasters' quarters of an hour."""
+        slot_s = self._site.planner.slot_s
+        history = self._pasts[target].history(now_utc_s)
+        count = -(-int(steps * slot_s + GRID_S) // GRID_S) + 1
+        made = self._forecasters[target].forecast(history, history.end_utc_s, count)
+        offset = int(start_utc_s - history.end_utc_s)
+        return Series(
+            _on_slots(made.p10_kw, offset, slot_s, steps),
+            _on_slots(made.p50_kw, offset, slot_s, steps),
+            _on_slots(made.p90_kw, offset, slot_s, steps),
+            made.source,
+        )
+
+    def _warm_start(self, instance: Instance, situation: Situation) -> Schedule | None:
+        """The last schedule moved to the current slot, its end repeated."""
+        if self._last is None:
+            return None
+        before_utc_s, schedule = self._last
+        _, start_utc_s = slot_start(situation, self._site.planner.slot_s)
+        shift = int((start_utc_s - before_utc_s) // self._site.planner.slot_s)
+        if not 0 <= shift < instance.steps or len(schedule.grid_kw) != instance.steps:
+            return None
+        index = np.minimum(np.arange(instance.steps) + shift, instance.steps - 1)
+        parts = [getattr(schedule, name)[index] for name in Schedule.__slots__]
+        return Schedule(*parts)
+
+
+def _on_slots(
+    values: tuple[float, ...], offset_s: int, slot_s: int, steps: int
+) -> tuple[float, ...]:
+    """Means per slot of a step function on the forecasters' grid, `offset_s` after its start."""
+    minutes = offset_s // MINUTE_S + np.arange(steps * slot_s // MINUTE_S)
+    index = np.clip(minutes * MINUTE_S // GRID_S, 0, len(values) - 1)
+    means = np.array(values)[index].reshape(steps, -1).mean(axis=1)
+    return tuple(float(mean) for mean in means)
+
+
+def _budget(seconds: float | None) -> Callable[[], bool]:
+    """A question that is answered with yes once this much CPU time is spent."""
+    if seconds is None:
+        return lambda: False
+    end_s = time.process_time() + seconds
+    return lambda: time.process_time() > end_s
+
+
+def serve(requests: TextIO, answers: TextIO) -> None:
+    """Answer requests until the input ends."""
+    first: dict[str, Any] = json.loads(requests.readline() or "{}")
+    os.nice(first.get("nice", 0))
+    worker = Worker(site_from_dict(first["site"], "the service's site"))
+    for line in requests:
+        request = json.loads(line)
+        advice = worker.advise(
+            decode(Situation, request["situation"]),
+            list(decode(tuple[Minute, ...], request["minutes"])),
+            request["iterations"],
+        )
+        answers.write(json.dumps({"id": request["id"], "advice": encode(advice)}) + "\n")
+        answers.flush()
+
+
+def main() -> None:
+    """Talk over standard input and output; anything else that prints goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    serve(sys.stdin, answers)
+
+
+if __name__ == "__main__":
+    main()
