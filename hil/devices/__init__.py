@@ -1,0 +1,1 @@
+"""The simulated field devices, written from the vendors' documents, not from drivers/."""
