@@ -139,15 +139,15 @@ def evaluate(instance: Instance, schedule: Schedule) -> Cost:
             + schedule.dumped_kw * instance.dumped_per_kwh
         )
     )
-    final = float(energy_kwh(instance, schedule.battery_kw)[-1])
-    terminal = terminal_cost(instance, final)
+    stored = energy_kwh(instance, schedule.battery_kw)
+    terminal = float(terminal_cost(instance, stored[-1:])[0])
     weighted = (
         instance.weight_generation * generation
         + instance.weight_equipment * equipment
         + instance.weight_pollution * pollution
     )
     total = weighted + penalty + terminal
-    return Cost(total, generation, equipment, pollution, penalty, terminal, final)
+    return Cost(total, generation, equipment, pollution, penalty, terminal, float(stored[-1]))
 
 
 def wear_slope(battery: Battery) -> float:
@@ -157,10 +157,10 @@ def wear_slope(battery: Battery) -> float:
     return battery.om_quadratic_per_kwh_at_max / battery.discharge_max_kw
 
 
-def terminal_cost(instance: Instance, final_kwh: float) -> float:
-    """Cost of ending with this much energy: its value, negative, and what it is short of target."""
+def terminal_cost(instance: Instance, final_kwh: Floats) -> Floats:
+    """Cost of ending with these energies: their value, negative, and what is short of target."""
     target = instance.target_soc_frac * instance.battery.capacity_kwh
-    shortfall = max(0.0, target - final_kwh)
+    shortfall = np.maximum(target - final_kwh, 0.0)
     return instance.shortfall_per_kwh * shortfall - instance.energy_value_per_kwh * final_kwh
 
 

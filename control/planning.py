@@ -1,0 +1,183 @@
+"""The day plan: battery power and diesel state for every step of an instance, at least true cost.
+
+Four stages, each able to answer: a plan that leaves the battery idle (at once), a particle swarm
+over what stored energy is worth (`planning_values`), dynamic programming over the whole plane of
+stored energy and diesel state, coarse and then finer, and the polish of what that found in
+shrinking corridors (`planning_corridor`). Every candidate is made feasible and judged by
+`dispatch.evaluate`; the best so far is the answer whenever the budget ends.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from control.dispatch import TOLERANCE, Cost, Schedule, energy_kwh, evaluate
+from control.dispatch_instance import Floats, Instance
+from control.planning_corridor import ALWAYS_OFF, Corridor, CorridorSearch, DieselStates
+from control.planning_step import Bools, MeritOrder
+from control.planning_storage import Storage
+from control.planning_values import ValueDecoder
+from control.swarm import Swarm
+
+PARTICLES = 20
+SWARM_MOVES = 3
+PLANES = (40, 128, 320)  # energies of the whole plane, one search after the other
+POLISH_HALF = 12  # energies on either side of the trajectory
+POLISH_FINER = 3  # from one corridor to the next
+POLISH_CELLS = 300_000  # of the battery's usable span: finer is of no use
+STATES_MAX = 2_000_000  # values kept by one search: 16 MB
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlanResult:
+    """The best plan found, how it was found and why the search ended."""
+
+    schedule: Schedule
+    cost: Cost
+    stage: str  # idle, warm start, swarm, plane or polish: which one gave the answer
+    evaluations: int  # candidates whose true cost was computed, particles included
+    iterations: int  # moves of the swarm and searches of a corridor
+    stopped_by: str  # budget, iterations or converged
+
+
+def plan(
+    instance: Instance,
+    *,
+    seed: int = 0,
+    out_of_time: Callable[[], bool] = lambda: False,
+    iterations: int | None = None,
+    warm_start: Schedule | None = None,
+) -> PlanResult:
+    """Plan an instance until nothing more is to be gained, or the time or the iterations are up.
+
+    A count of iterations gives the same plan for the same seed, a budget in time what it allows.
+    The warm start has the instance's length and need not be feasible; the result costs no more.
+    """
+    planner = _Planner(instance, seed, out_of_time)
+    planner.offer(np.zeros(instance.steps), np.zeros(instance.steps, dtype=bool), "idle")
+    if warm_start is not None:
+        planner.offer(warm_start.battery_kw, warm_start.diesel_on, "warm start")
+    done, stopped_by = 0, "converged"
+    work = planner.work()
+    while True:
+        if iterations is not None and done >= iterations:
+            stopped_by = "iterations"
+            break
+        if out_of_time():
+            stopped_by = "budget"
+            break
+        if next(work, None) is None:
+            stopped_by = "budget" if out_of_time() else "converged"
+            break
+        done += 1
+    return planner.result(done, stopped_by)
+
+
+class _Planner:
+    """The best plan so far, and the stages that improve it."""
+
+    def __init__(self, instance: Instance, seed: int, out_of_time: Callable[[], bool]) -> None:
+        self.instance, self._seed = instance, seed
+        self.merit, self.storage = MeritOrder(instance), Storage(instance)
+        every = DieselStates.of(instance)
+        usable = instance.diesel.power_max_kw > 0 or instance.diesel.initial_on
+        self.states = every if usable else ALWAYS_OFF
+        self.search = CorridorSearch(self.merit, self.storage, out_of_time)
+        self.evaluations = 0
+        self.best: tuple[Cost, Schedule, str] | None = None
+
+    def offer(self, battery_kw: Floats, on: Bools, stage: str) -> float:
+        """Make a candidate feasible and keep it if it is the best; its cost."""
+        battery = self.storage.repaired_kw(battery_kw)
+        schedule = self.merit.schedule(battery, self.states.repaired(on))
+        cost = evaluate(self.instance, schedule)
+        self.evaluations += 1
+        if self.best is None or cost.total < self.best[0].total:
+            self.best = (cost, schedule, stage)
+        return cost.total
+
+    def offer_energy(self, energy: Floats, on: Bools, stage: str) -> float:
+        """The same for a candidate given as its trajectory of stored energy."""
+        return self.offer(self.storage.power_kw(np.diff(energy)), on, stage)
+
+    def result(self, iterations: int, stopped_by: str) -> PlanResult:
+        """What has been found."""
+        assert self.best is not None
+        cost, schedule, stage = self.best
+        return PlanResult(schedule, cost, stage, self.evaluations, iterations, stopped_by)
+
+    def work(self) -> Iterator[float]:
+        """All stages, one iteration at a time; ends when nothing is left to try."""
+        yield from self._swarm()
+        if self.storage.span_kwh == 0 and not self.states.on:
+            return
+        if self._fits(2 * POLISH_HALF + 1):
+            for energies in PLANES:
+                yield from self._plane(energies)
+        else:
+            yield from self._fixed_diesel()
+
+    def _swarm(self) -> Iterator[float]:
+        decoder = ValueDecoder(self.merit, self.storage, self.states)
+        low, high = decoder.box()
+        rng = np.random.default_rng(self._seed)
+        swarm = Swarm(low, high, decoder.start(), PARTICLES, rng)
+
+        def cost(particles: Floats) -> Floats:
+            self.evaluations += len(particles)
+            return decoder.decode(particles).cost
+
+        for _ in range(SWARM_MOVES):
+            if swarm.iterate(cost, SWARM_MOVES):
+                found = decoder.decode(swarm.best_position[None])
+                self.offer(found.battery_kw[0], found.on[0], "swarm")
+            yield swarm.best_cost
+
+    def _fits(self, width: int) -> bool:
+        return self.states.count * self.instance.steps * width <= STATES_MAX
+
+    def _plane(self, energies: int) -> Iterator[float]:
+        """Search the whole plane, then polish what it found."""
+        corridor = self.search.whole_plane(energies)
+        if not self._fits(corridor.width):
+            return
+        found = self.search.best(corridor, self.states)
+        if found is None:
+            return
+        cost = self.offer_energy(*found, "plane")
+        yield cost
+        yield from self._polish(corridor, found[0], cost)
+
+    def _polish(self, corridor: Corridor, energy: Floats, cost: float) -> Iterator[float]:
+        """Search ever narrower and finer corridors around the best trajectory."""
+        assert self.best is not None
+        cells = round(self.storage.span_kwh / corridor.spacing_kwh)
+        while (cells := cells * POLISH_FINER) < POLISH_CELLS:
+            corridor = self.search.around(energy, cells, POLISH_HALF)
+            found = self.search.best(corridor, self.states)
+            if found is None:
+                return
+            new = self.offer_energy(*found, "polish")
+            yield new
+            gain = max(cost - new, 0.0)
+            if gain > 0:
+                energy, cost = found[0], new
+            if cost - self.best[0].total > gain + TOLERANCE:
+                return  # another trajectory is better by more than this one still gains
+
+    def _fixed_diesel(self) -> Iterator[float]:
+        """For diesel states too many to search: the best energies for the swarm's diesel."""
+        assert self.best is not None
+        on = self.best[1].diesel_on
+        corridor = self.search.whole_plane(PLANES[0])
+        while True:
+            energy = self.search.best_energy(corridor, on)
+            if energy is None:
+                return
+            yield self.offer_energy(energy, on, "polish")
+            cells = POLISH_FINER * round(self.storage.span_kwh / corridor.spacing_kwh)
+            if not 0 < cells < POLISH_CELLS:
+                return
+            best = energy_kwh(self.instance, self.best[1].battery_kw)
+            corridor = self.search.around(best, cells, POLISH_HALF)

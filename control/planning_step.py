@@ -1,0 +1,182 @@
+"""The exact decision within one step: given battery power and diesel state, who serves the rest.
+
+What remains of a step is one demand `r = load - PV - wind - battery`, served by the diesel (convex
+fuel curve between its limits) and by a stack of linear offers: less curtailment, less export, more
+import, and, without limit, dumped and unserved power. Cheapest first is optimal, and with convex
+fuel the diesel's share is a closed form of r. Only where selling pays more than buying costs is the
+stack not convex; then import and export are tried separately.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from control.dispatch import Schedule, wear_slope
+from control.dispatch_instance import Floats, Instance
+
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
+
+_CURTAIL, _EXPORT, _IMPORT = 0, 1, 2  # offers in the order that breaks ties
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stack:
+    """The linear offers of every step, cheapest first. All arrays (steps,) or (offers, steps).
+
+    `edge[0]` is the demand that nothing but dumping serves; `edge[k + 1] - edge[k]` is the k-th
+    offer's width; `price` is clipped to what dumped and unserved power cost.
+    """
+
+    order: np.ndarray[Any, np.dtype[np.intp]]
+    edge: Floats
+    price: Floats
+    base: Floats  # cost per hour at edge[0]
+    always: Bools  # the offer pays more than dumping costs: it is used in full
+    never: Bools
+    diesel: Floats  # (offers + 2, steps): diesel power while the k-th price is the marginal one
+
+
+class MeritOrder:
+    """Cost and dispatch of every step for any battery power, exact."""
+
+    def __init__(self, instance: Instance) -> None:
+        """Price everything in weighted currency per kWh."""
+        self.instance = instance
+        a, b, c = (
+            instance.weight_generation,
+            instance.weight_equipment,
+            instance.weight_pollution,
+        )
+        battery, diesel = instance.battery, instance.diesel
+        self.demand = instance.load_kw - instance.pv_kw - instance.wind_kw
+        self.wear_linear = a * battery.generation_cost_per_kwh + b * battery.om_linear_per_kwh
+        self.wear_quadratic = b * wear_slope(battery)
+        fuel = b * diesel.fuel_price_per_l
+        self.on_per_h = (
+            b * diesel.om_per_h_on
+            + fuel * diesel.fuel_no_load_l_per_h_per_rated_kw * diesel.rated_kw
+        )
+        self.diesel_linear = (
+            a * diesel.generation_cost_per_kwh
+            + b * diesel.om_per_kwh
+            + fuel * diesel.fuel_linear_l_per_kwh
+            + c * instance.diesel_pollution_per_kwh
+        )
+        self.diesel_quadratic = fuel * diesel.fuel_quadratic_l_per_h_per_kw2
+        self.startup = b * diesel.startup
+        self.buy = a * instance.price_buy_per_kwh + c * instance.grid_pollution_per_kwh
+        self.sell = a * instance.price_sell_per_kwh
+        self._stacks = self._build()
+        self.constant = (
+            a
+            * instance.step_h
+            * float(
+                np.sum(
+                    instance.pv_kw * instance.pv_cost_per_kwh
+                    + instance.wind_kw * instance.wind_cost_per_kwh
+                )
+            )
+        )
+
+    def _build(self) -> list[_Stack]:
+        """One stack, or one that only imports and one that only exports."""
+        most_in, most_out = self.instance.import_max_kw, self.instance.export_max_kw
+        if not np.any((self.sell > self.buy) & (most_in > 0) & (most_out > 0)):
+            return [self._stack(most_in, most_out)]
+        nothing = np.zeros_like(most_in)
+        return [self._stack(most_in, nothing), self._stack(nothing, most_out)]
+
+    def _stack(self, most_in: Floats, most_out: Floats) -> _Stack:
+        instance = self.instance
+        available = instance.pv_kw + instance.wind_kw
+        low, high = -instance.dumped_per_kwh, instance.unserved_per_kwh
+        price = np.stack([np.full_like(self.buy, -instance.curtailed_per_kwh), self.sell, self.buy])
+        width = np.stack([available, most_out, most_in])
+        order = np.argsort(np.clip(price, low, high), axis=0, kind="stable")
+        price = np.take_along_axis(price, order, 0)
+        width = np.take_along_axis(width, order, 0)
+        always, never = price < low, price > high
+        base = instance.curtailed_per_kwh * available - self.sell * most_out
+        base = base + np.sum(np.where(always, (price - low) * width, 0.0), axis=0)
+        price = np.clip(price, low, high)
+        edge = -available - most_out + np.cumsum(np.vstack([np.zeros_like(self.buy), width]), 0)
+        ends = np.vstack([np.full_like(self.buy, low), price, np.full_like(self.buy, high)])
+        diesel = instance.diesel
+        marginal = (ends - self.diesel_linear) / max(2 * self.diesel_quadratic, 1e-12)
+        power = np.clip(marginal, diesel.power_min_kw, diesel.power_max_kw)
+        return _Stack(order, edge, price, base, always, never, power)
+
+    def diesel_kw(self, stack: _Stack, rest: Floats) -> Floats:
+        """The running diesel's best power for a rest to serve, (steps, ...)."""
+        expand = (slice(None),) + (None,) * (rest.ndim - 1)
+        power = np.broadcast_to(stack.diesel[0][expand], rest.shape)
+        for edge, here, after in zip(stack.edge, stack.diesel, stack.diesel[1:], strict=False):
+            power = power + np.clip(rest - (edge + here)[expand], 0.0, (after - here)[expand])
+        return power
+
+    def _cost(self, stack: _Stack, rest: Floats, on: bool) -> Floats:
+        """Cost per hour of serving a rest, (steps, ...)."""
+        expand = (slice(None),) + (None,) * (rest.ndim - 1)
+        cost = stack.base[expand]
+        if on:
+            power = self.diesel_kw(stack, rest)
+            rest = rest - power
+            cost = cost + power * (self.diesel_linear + self.diesel_quadratic * power)
+        over = rest - stack.edge[0][expand]
+        cost = cost - self.instance.dumped_per_kwh * np.minimum(over, 0.0)
+        widths = np.diff(stack.edge, axis=0)
+        for price, width, edge in zip(stack.price, widths, stack.edge, strict=False):
+            cost = cost + price[expand] * np.clip(rest - edge[expand], 0.0, width[expand])
+        missing = np.maximum(rest - stack.edge[-1][expand], 0.0)
+        return np.asarray(cost + self.instance.unserved_per_kwh * missing)
+
+    def cost(self, battery_kw: Floats, on: bool) -> Floats:
+        """Cost of each step at battery powers (steps, ...), without start-up and terminal value."""
+        expand = (slice(None),) + (None,) * (battery_kw.ndim - 1)
+        rest = self.demand[expand] - battery_kw
+        cost = self._cost(self._stacks[0], rest, on)
+        for stack in self._stacks[1:]:
+            cost = np.minimum(cost, self._cost(stack, rest, on))
+        wear = np.abs(battery_kw) * self.wear_linear + self.wear_quadratic * battery_kw**2
+        return self.instance.step_h * (cost + wear + (self.on_per_h if on else 0.0))
+
+    def kinks_kw(self, on: bool) -> Floats:
+        """Battery powers at which a step's marginal cost changes, (steps, kinks), unclipped."""
+        columns = []
+        for stack in self._stacks:
+            edges = stack.edge
+            if on:
+                edges = np.vstack([edges + stack.diesel[:-1], edges + stack.diesel[1:]])
+            columns.append(self.demand - edges)
+        return np.vstack(columns).T
+
+    def schedule(self, battery_kw: Floats, on: Bools) -> Schedule:
+        """The whole schedule that battery powers and diesel states imply, at least cost."""
+        rest = self.demand - battery_kw
+        parts = [self._dispatch(stack, rest, on) for stack in self._stacks]
+        best = parts[0]
+        if len(parts) > 1:
+            costs = [
+                np.where(on, self._cost(s, rest, True), self._cost(s, rest, False))
+                for s in self._stacks
+            ]
+            best = np.where(costs[1] < costs[0], parts[1], parts[0])
+        diesel, grid, curtailed, unserved, dumped = best
+        return Schedule(battery_kw, on, diesel, grid, curtailed, unserved, dumped)
+
+    def _dispatch(self, stack: _Stack, rest: Floats, on: Bools) -> Floats:
+        """Diesel, grid, curtailed, unserved and dumped power, (5, steps)."""
+        diesel = np.where(on, self.diesel_kw(stack, rest), 0.0)
+        rest = rest - diesel
+        width = np.diff(stack.edge, axis=0)
+        used = np.clip(rest - stack.edge[:-1], 0.0, width)
+        used = np.where(stack.always, width, np.where(stack.never, 0.0, used))
+        by_offer = np.empty_like(used)
+        np.put_along_axis(by_offer, stack.order, used, 0)
+        total = np.empty_like(used)
+        np.put_along_axis(total, stack.order, width, 0)
+        curtailed = total[_CURTAIL] - by_offer[_CURTAIL]
+        grid = by_offer[_EXPORT] - total[_EXPORT] + by_offer[_IMPORT]
+        left = rest - grid + curtailed
+        return np.stack([diesel, grid, curtailed, np.maximum(left, 0.0), np.maximum(-left, 0.0)])
