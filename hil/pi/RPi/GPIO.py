@@ -16,13 +16,12 @@ OUT, IN = 0, 1
 LOW, HIGH = 0, 1
 PUD_OFF, PUD_DOWN, PUD_UP = 20, 21, 22
 
-_BCM_OF_BOARD = [  # header pins 1 to 40; -1: supply or ground
-    int(pin)
-    for pin in (
-        "-1 -1 2 -1 3 -1 4 14 -1 15 17 18 27 -1 22 23 -1 24 10 -1 "
-        "9 25 11 8 -1 7 0 1 5 -1 6 12 13 -1 19 16 26 20 -1 21 "
-    ).split()
-]
+# fmt: off
+_BCM_OF_BOARD = (  # header pins 1 to 40; -1: supply, ground or the EEPROM's
+    -1, -1, 2, -1, 3, -1, 4, 14, -1, 15, 17, 18, 27, -1, 22, 23, -1, 24, 10, -1,
+    9, 25, 11, 8, -1, 7, -1, -1, 5, -1, 6, 12, 13, -1, 19, 16, 26, 20, -1, 21,
+)
+# fmt: on
 _OWNER = os.getpid()
 
 _mode: int | None = None
