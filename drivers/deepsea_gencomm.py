@@ -1,0 +1,189 @@
+"""A Deep Sea generator controller, spoken to in GenComm: register = 256 * page + offset.
+
+After Deep Sea's GenComm standard: sentinels, control keys with their complement in one request,
+alarms as four nibbles per register.
+"""
+
+from typing import Literal
+
+from control.records import GeneratorMeasurement, Quantity, Setpoint
+from drivers.device import DeviceError, Identity, Registers
+from drivers.gencomm_alarms import ALARM_NAMES
+from drivers.modbus_device import ModbusDevice, kilo, within
+from drivers.registers import Kind, Register, RegisterMap, unsigned
+
+_DEEP_SEA = 1
+_TELEMETRY_START, _TELEMETRY_CANCEL = 35732, 35733
+_FIRST_KEY = 35700
+_SUPPORT = (4096, 8)  # one bit per control key
+_KEY = 4104
+_START_HOLD_S = 30.0  # how long a start may take to show before it counts as not obeyed
+
+_NO_VALUE = frozenset(range(0xFFF8, 0x10000))
+_NO_SIGNED_VALUE_32 = frozenset(range(0x7FFF_FFF8, 0x8000_0000))
+_MODE = Register("mode", 772, Kind.U16, sentinels=_NO_VALUE)
+_PHASE = Register("phase", 1408, Kind.U16, sentinels=_NO_VALUE)
+_POWER = Register("power_w", 1536, Kind.I32, sentinels=_NO_SIGNED_VALUE_32)
+_STATE = RegisterMap(_PHASE)
+_OUTPUT = RegisterMap(_POWER)
+_MODES = RegisterMap(_MODE)
+_ENGINE = RegisterMap(
+    Register("fuel_percent", 1027, Kind.U16, sentinels=_NO_VALUE, low=0, high=130),
+    Register("speed_rpm", 1030, Kind.U16, sentinels=_NO_VALUE, low=0, high=6000),
+    Register("frequency_hz", 1031, Kind.U16, 0.1, sentinels=_NO_VALUE, low=0, high=100),
+    gap=4,
+)
+_MODE_NAMES = {0: "stop", 1: "auto", 2: "manual", 3: "test", 4: "auto", 6: "test", 7: "stop"}
+_PHASES = {
+    0: "stopped",
+    1: "starting",
+    2: "warming",
+    3: "running",
+    4: "cooling",
+    5: "stopped",
+    6: "cooling",
+}
+_ALARM_COUNT = 39424
+_FIRST_ALARM = 39425
+_LEVELS = {2: "warning", 3: "shutdown", 4: "trip"}
+_BLOCKING = ("shutdown", "trip")
+_RUNNING_RPM = 100
+
+
+class DeepseaGencomm(ModbusDevice[GeneratorMeasurement]):
+    """`start`: "relay" when a hard-wired contact starts the set: this driver then never does;
+    "gencomm" starts and stops it by telemetry keys, which only work in auto mode.
+
+    A telemetry start is latched in the controller, so in the "gencomm" case `read` cancels it when
+    the lease has run out. `rated_kw`: against which readings are judged.
+    """
+
+    def __init__(
+        self, *, name: str, unit: int, rated_kw: float, start: Literal["relay", "gencomm"]
+    ) -> None:
+        super().__init__(name=name, unit=unit)
+        self.quantities = frozenset({Quantity.RUN} if start == "gencomm" else ())
+        self._rated_kw = rated_kw
+        self._keys: frozenset[int] = frozenset()
+        self._alarm_registers = 0
+        self._phase = "unknown"
+        self._mode = "unknown"
+        self._engine: dict[str, float | None] = {}
+        self._alarms: tuple[str, ...] = ()
+        self._turn = 0
+        self._running_until_s: float | None = None  # the end of our own start's lease
+        self._keyed_s = 0.0
+
+    def connect(self, registers: Registers, now_s: float) -> Identity:
+        """Make sure that it is a Deep Sea controller and ask what it can do."""
+        maker, model, *serial = registers.read(768, 4)
+        if maker != _DEEP_SEA:
+            raise DeviceError(f"not a Deep Sea controller: maker code {maker}")
+        if Quantity.RUN in self.quantities:
+            self._keys = _supported_keys(registers.read(*_SUPPORT))
+        self._alarm_registers = _count_alarm_registers(registers)
+        for part in (self._read_mode, self._read_engine, self._read_alarms):
+            part(registers)
+        return Identity("Deep Sea Electronics", f"model {model}", str(unsigned(serial)))
+
+    def read(self, registers: Registers, now_s: float) -> GeneratorMeasurement:
+        """Power and engine state every time; mode, engine values and alarms in turn."""
+        part = (self._read_mode, self._read_engine, self._read_alarms)[self._turn % 3]
+        self._turn += 1
+        part(registers)
+        self._read_phase(registers)
+        if self._running_until_s is not None and now_s >= self._running_until_s:
+            self._send(registers, _TELEMETRY_CANCEL, now_s)
+        watts = _OUTPUT.read(registers)["power_w"]
+        fuel_percent = self._engine.get("fuel_percent")
+        tripped = any(alarm.startswith(_BLOCKING) for alarm in self._alarms)
+        return GeneratorMeasurement(
+            power_kw=within(kilo(watts), -0.5 * self._rated_kw, 3 * self._rated_kw),
+            phase=self._phase,
+            mode=self._mode,
+            available=self._mode == "auto" and not tripped,
+            fuel_frac=None if fuel_percent is None else min(1.0, fuel_percent / 100),
+            frequency_hz=self._engine.get("frequency_hz"),
+            alarms=self._alarms,
+        )
+
+    def write(self, registers: Registers, setpoint: Setpoint, now_s: float) -> float:
+        """Start (1) or stop (0) by telemetry; some models accept the key and do nothing, so what
+        comes back after half a minute is what the engine does.
+        """
+        run = setpoint.value >= 0.5
+        self._read_mode(registers)
+        if self._mode != "auto":
+            raise DeviceError(f"the controller is in mode {self._mode}: it starts only in auto")
+        asked = self._running_until_s is not None
+        if run != asked or self._engine_runs() != run:
+            if asked != run:
+                self._keyed_s = now_s
+            self._send(registers, _TELEMETRY_START if run else _TELEMETRY_CANCEL, now_s)
+        if run:
+            self._running_until_s = now_s + setpoint.lease_s
+        self._read_phase(registers)
+        obeyed = self._engine_runs() == run or now_s - self._keyed_s < _START_HOLD_S
+        return setpoint.value if obeyed else 1.0 - float(run)
+
+    def release(self, registers: Registers, now_s: float) -> None:
+        """Cancel our own start; the controller cools the engine down and stops it."""
+        if self._running_until_s is not None:
+            self._send(registers, _TELEMETRY_CANCEL, now_s)
+
+    def _engine_runs(self) -> bool:
+        return self._phase in ("starting", "warming", "running")
+
+    def _send(self, registers: Registers, key: int, now_s: float) -> None:
+        if key not in self._keys:
+            raise DeviceError(f"the controller does not offer control key {key}")
+        registers.write(_KEY, [key, 0xFFFF - key])
+        if key == _TELEMETRY_CANCEL:
+            self._running_until_s = None
+
+    def _read_phase(self, registers: Registers) -> None:
+        raw = _STATE.read(registers)["phase"]
+        if raw is not None and raw != 15:
+            self._phase = _PHASES.get(int(raw), "unknown")
+            return
+        speed_rpm = self._engine.get("speed_rpm")  # not every model tells its engine's state
+        if speed_rpm is None:
+            self._phase = "unknown"
+        else:
+            self._phase = "running" if speed_rpm > _RUNNING_RPM else "stopped"
+
+    def _read_mode(self, registers: Registers) -> None:
+        raw = _MODES.read(registers)["mode"]
+        self._mode = "unknown" if raw is None else _MODE_NAMES.get(int(raw), "unknown")
+
+    def _read_engine(self, registers: Registers) -> None:
+        self._engine = _ENGINE.read(registers)
+
+    def _read_alarms(self, registers: Registers) -> None:
+        if self._alarm_registers:
+            self._alarms = _alarms(registers.read(_FIRST_ALARM, self._alarm_registers))
+
+
+def _supported_keys(bitmap: list[int]) -> frozenset[int]:
+    """Key 35700 + k is bit 15 - k % 16 of register k // 16."""
+    codes = range(16 * len(bitmap))
+    return frozenset(_FIRST_KEY + k for k in codes if bitmap[k // 16] >> (15 - k % 16) & 1)
+
+
+def _count_alarm_registers(registers: Registers) -> int:
+    """How many registers hold named alarms; 0 on models that do not have the page."""
+    try:
+        count = registers.read(_ALARM_COUNT, 1)[0]
+    except DeviceError:
+        return 0
+    return min(-(-count // 4), 64) if count not in _NO_VALUE else 0
+
+
+def _alarms(words: list[int]) -> tuple[str, ...]:
+    """The active alarms as "level: name", in the controller's order."""
+    nibbles = [word >> shift & 0xF for word in words for shift in (12, 8, 4, 0)]
+    return tuple(
+        f"{_LEVELS[nibble]}: {ALARM_NAMES.get(index, f'alarm {index + 1}')}"
+        for index, nibble in enumerate(nibbles)
+        if nibble in _LEVELS
+    )

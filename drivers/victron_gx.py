@@ -1,0 +1,190 @@
+"""A battery behind a Victron GX device: Multi or Quattro in external control (ESS mode 3).
+
+Unit 100 tells the system's values, the VE.Bus unit takes the setpoint, the BMS's unit its limits.
+The setpoint falls dead 60 s after the last write, whatever the lease.
+"""
+
+from control.records import BatteryMeasurement, Quantity, Setpoint
+from drivers.device import DeviceError, Identity, Registers
+from drivers.modbus_device import Gateway, ModbusDevice, kilo, within
+from drivers.registers import (
+    FlashGuard,
+    Kind,
+    Register,
+    RegisterMap,
+    Wear,
+    decode,
+    encode,
+    text,
+)
+
+SYSTEM_UNIT = 100
+DEAD_MAN_S = 60.0
+_REFRESH_S = 20.0
+_LIMITS_HOLD_S = 10.0  # how long the BMS may be silent before its last limits no longer count
+_SLOW_EVERY = 5  # readings
+
+# The GX answers 0 for a value that no service publishes: a battery of 0 V is an unknown one.
+_BATTERY = RegisterMap(
+    Register("volts", 840, Kind.U16, 0.1, low=1, high=1500),
+    Register("watts", 842, Kind.I16),
+    Register("soc_percent", 843, Kind.U16, low=0, high=100),
+    gap=1,
+)
+_LIMITS = RegisterMap(
+    Register("charge_volts", 305, Kind.U16, 0.1, low=1, high=1500),
+    Register("charge_amps", 307, Kind.U16, 0.1),
+    Register("discharge_amps", 308, Kind.U16, 0.1),
+    gap=1,
+)
+_SERIAL = (800, 6)
+_HUB4_MODE = Register("Hub4Mode", 2902, Kind.U16, wear=Wear.FLASH)
+_EXTERNAL, _ESS = 3, 1
+_PHASES = Register("phases", 28, Kind.U16, low=1, high=3)
+_STATE = Register("state", 31, Kind.U16)
+_STATES = {0: "off", 1: "standby", 2: "fault"}  # all others are ways of running
+_WIDE = tuple(Register(f"setpoint L{n}", 94 + 2 * n, Kind.I32) for n in (1, 2, 3))
+_NARROW = tuple(Register(f"setpoint L{n}", at, Kind.I16) for n, at in ((1, 37), (2, 40), (3, 41)))
+
+
+class VictronGx(ModbusDevice[BatteryMeasurement]):
+    """`unit`: the VE.Bus unit. `battery_unit`: the BMS, None when the battery has none.
+
+    `charge_max_kw` and `discharge_max_kw`: ratings, against which readings are judged. The
+    setpoint acts at the Multi's AC input, so loads on its AC output come on top.
+    """
+
+    quantities = frozenset({Quantity.POWER_KW})
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        unit: int,
+        charge_max_kw: float,
+        discharge_max_kw: float,
+        battery_unit: int | None = None,
+    ) -> None:
+        super().__init__(name=name, unit=unit)
+        self._battery_unit = battery_unit
+        self._most_kw = 3 * max(charge_max_kw, discharge_max_kw)
+        self._flash = FlashGuard()
+        self._external = False
+        self._setpoints = _NARROW[:1]
+        self._held_kw = 0.0  # what the Multi follows until ...
+        self._written_s = -DEAD_MAN_S
+        self._lease_end_s = 0.0
+        self._limits_amps: tuple[float | None, float | None] = (None, None)
+        self._limits_s = -_LIMITS_HOLD_S
+        self._state = "unknown"
+        self._until_slow = 0
+
+    def connect(self, registers: Registers, now_s: float) -> Identity:
+        """Find the setpoint registers and take external control; no setpoint yet."""
+        system = _at(registers, SYSTEM_UNIT)
+        phases = _number(registers, _PHASES) or 1
+        try:
+            _number(registers, _WIDE[0])
+            self._setpoints = _WIDE[: int(phases)]
+        except DeviceError:
+            self._setpoints = _NARROW[: int(phases)]
+        self._external = self._flash.write(system, _HUB4_MODE, _EXTERNAL, now_s)
+        self._limits_s = now_s
+        self._until_slow = 0
+        try:
+            serial = text(system.read(*_SERIAL))
+        except DeviceError:
+            serial = ""
+        return Identity("Victron Energy", f"GX, VE.Bus unit {self.unit}", serial)
+
+    def read(self, registers: Registers, now_s: float) -> BatteryMeasurement:
+        """Battery and limits every time; the Multi's state and ESS mode every fifth."""
+        system = _at(registers, SYSTEM_UNIT)
+        if self._until_slow <= 0:
+            self._until_slow = _SLOW_EVERY
+            state = _number(registers, _STATE)
+            self._state = "unknown" if state is None else _STATES.get(int(state), "running")
+            self._external = self._flash.write(system, _HUB4_MODE, _EXTERNAL, now_s)
+        self._until_slow -= 1
+        if now_s < self._lease_end_s and now_s - self._written_s >= _REFRESH_S:
+            self._write_kw(registers, self._held_kw, now_s)
+        values = _BATTERY.read(system)
+        volts = values["volts"]
+        known = volts is not None
+        charge_kw, discharge_kw = self._limits_kw(registers, volts, now_s)
+        power_kw = kilo(values["watts"])  # the GX counts charging as positive
+        soc_percent = values["soc_percent"]
+        return BatteryMeasurement(
+            power_kw=within(
+                -power_kw if known and power_kw is not None else None, -self._most_kw, self._most_kw
+            ),
+            soc_frac=soc_percent / 100 if known and soc_percent is not None else None,
+            charge_limit_kw=charge_kw,
+            discharge_limit_kw=discharge_kw,
+            setpoint_kw=self._held_kw if now_s - self._written_s < DEAD_MAN_S else None,
+            voltage_v=volts,
+            state=self._state,
+        )
+
+    def write(self, registers: Registers, setpoint: Setpoint, now_s: float) -> float:
+        """Set the AC power of all phases together; refreshed by `read` until the lease ends."""
+        if not self._external:
+            raise DeviceError("another master keeps the GX out of external control (Hub4Mode)")
+        held_kw = self._write_kw(registers, setpoint.value, now_s)
+        self._lease_end_s = now_s + setpoint.lease_s
+        return setpoint.value if abs(held_kw - setpoint.value) < 2e-3 else held_kw
+
+    def release(self, registers: Registers, now_s: float) -> None:
+        """Zero the setpoint and let the GX run its own energy management again."""
+        self._lease_end_s = now_s
+        self._write_kw(registers, 0.0, now_s)
+        _at(registers, SYSTEM_UNIT).write(_HUB4_MODE.address, [_ESS])
+        self._external = False
+
+    def _write_kw(self, registers: Registers, power_kw: float, now_s: float) -> float:
+        watts = -1000 * power_kw / len(self._setpoints)  # positive takes power in
+        try:
+            words = [encode(register, watts) for register in self._setpoints]
+        except ValueError as error:
+            raise DeviceError(str(error)) from error
+        if self._setpoints[0] is _WIDE[0]:
+            registers.write(_WIDE[0].address, [word for each in words for word in each])
+        else:
+            registers.write(_NARROW[0].address, words[0])
+            if len(words) > 1:
+                registers.write(_NARROW[1].address, [word for each in words[1:] for word in each])
+        held = [_number(registers, register) or 0.0 for register in self._setpoints]
+        self._written_s, self._held_kw = now_s, -sum(held) / 1000
+        return self._held_kw
+
+    def _limits_kw(
+        self, registers: Registers, volts: float | None, now_s: float
+    ) -> tuple[float | None, float | None]:
+        """The BMS's current limits at the present voltage; DeviceError when it fell silent."""
+        if self._battery_unit is None:
+            return None, None
+        try:
+            values = _LIMITS.read(_at(registers, self._battery_unit))
+            alive = values["charge_volts"] is not None
+        except DeviceError:
+            alive = False
+        if alive:
+            self._limits_amps = (values["charge_amps"], values["discharge_amps"])
+            self._limits_s = now_s
+        elif now_s - self._limits_s > _LIMITS_HOLD_S:
+            raise DeviceError(f"no limits from the BMS at unit {self._battery_unit}")
+        charge, discharge = (
+            None if amps is None or volts is None else amps * volts / 1000
+            for amps in self._limits_amps
+        )
+        return charge, discharge
+
+
+def _at(registers: Registers, unit: int) -> Registers:
+    if not isinstance(registers, Gateway):
+        raise DeviceError("a GX device is reached through a bus, not through one unit alone")
+    return registers.at(unit)
+
+
+def _number(registers: Registers, register: Register) -> float | None:
+    return decode(register, registers.read(register.address, register.size))
