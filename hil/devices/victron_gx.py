@@ -269,7 +269,10 @@ class VictronGx(SimulatedDevice):
         elif self.state is None:
             return Controls()
         else:
-            wanted_kw = self_consumption_kw(self.state, self._grid_target_kw())
+            target_kw = self._grid_target_kw()
+            wanted_kw = self_consumption_kw(self.state, target_kw)
+            if target_kw == 0 and low_kw <= wanted_kw <= high_kw:
+                return Controls()  # plain self-consumption is what the inverter does by itself
         return Controls(battery_kw=min(max(wanted_kw, low_kw), high_kw))
 
     def _grid_target_kw(self) -> float:
