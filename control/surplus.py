@@ -1,0 +1,273 @@
+"""The fuzzy split of surplus energy among battery, grid and peers (Shahzad 2021).
+
+Five inputs, three outputs, 540 rules. The paper prints one rule and describes the behaviour; the
+rules here follow from the principles in `_store`, `_export` and `_p2p`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from control.fuzzy import Mamdani, Rule
+from control.membership import (
+    Floats,
+    Gaussian,
+    Shape,
+    Term,
+    Trapezoid,
+    Triangle,
+    Variable,
+)
+
+Points = tuple[tuple[float, ...], ...]
+Case = Mapping[str, str]  # the term of every input
+
+LOW, MEDIUM, HIGH = "low", "medium", "high"
+LEVELS = (LOW, MEDIUM, HIGH)
+TEMPERATURES = ("very cold", "cold", "normal", "hot", "very hot")
+TIMES = ("midnight", "morning", "noon", "evening")
+INPUTS = ("price", "temperature", "hour", "interest", "capacity")
+OPTIONS = ("store", "export", "p2p")
+NEGLIGIBLE = 1e-6  # outputs that add up to less prefer no option
+
+
+@dataclass(frozen=True, slots=True)
+class SurplusSettings:
+    """What a site may adapt: the range of its tariff and the points of every membership function.
+
+    Trapezoids are (a, b, c, d), triangles (a, b, c), Gaussians (mean, sigma), in the order of the
+    terms. Prices are fractions of the way from `price_low_per_kwh` to `price_high_per_kwh`. The
+    outer output terms lie evenly around 0 and 1: only so can a centroid reach the ends.
+    """
+
+    price_low_per_kwh: float = 0.07
+    price_high_per_kwh: float = 0.13
+    price_frac: Points = ((0.0, 0.0, 0.3, 0.4), (0.2, 0.3, 0.7, 0.8), (0.6, 0.7, 1.0, 1.0))
+    temperature_degc: Points = (
+        (-40.0, -40.0, -10.0, -5.0),
+        (-15.0, -10.0, 15.0, 20.0),
+        (10.0, 15.0, 29.0, 32.0),  # alone from 20 to 26 degC: comfort after ASHRAE 55
+        (26.0, 29.0, 39.0, 42.0),
+        (36.0, 39.0, 50.0, 50.0),
+    )
+    hour: Points = ((-6.0, 0.0, 6.0), (0.0, 6.0, 12.0), (6.0, 12.0, 18.0), (12.0, 18.0, 24.0))
+    interest_frac: Points = ((0.0, 0.0, 0.5), (0.0, 0.5, 1.0), (0.5, 1.0, 1.0))
+    capacity_frac: Points = ((0.0, 0.0, 0.3, 0.4), (0.2, 0.3, 0.7, 0.8), (0.6, 0.7, 1.0, 1.0))
+    store: Points = ((-0.4, -0.1, 0.1, 0.4), (0.1, 0.4, 0.6, 0.9), (0.6, 0.9, 1.1, 1.4))
+    export: Points = ((-0.5, 0.0, 0.5), (0.0, 0.5, 1.0), (0.5, 1.0, 1.5))
+    p2p: Points = ((0.0, 0.2), (0.5, 0.2), (1.0, 0.2))
+
+    def __post_init__(self) -> None:
+        output_variables(self)
+        for variable in input_variables(self):
+            uncovered = variable.universe[variable.sampled().max(axis=0) <= 0.0]
+            if uncovered.size:
+                raise ValueError(f"{variable.name}: no term covers {uncovered[0]:g}")
+
+
+def input_variables(settings: SurplusSettings) -> tuple[Variable, ...]:
+    """The five inputs, in the order of INPUTS."""
+    low, high = settings.price_low_per_kwh, settings.price_high_per_kwh
+    prices = tuple(tuple(low + p * (high - low) for p in term) for term in settings.price_frac)
+    return (
+        Variable("price", low, high, _terms("price_frac", LEVELS, Trapezoid, prices), 121),
+        Variable(
+            "temperature",
+            -40.0,
+            50.0,
+            _terms("temperature_degc", TEMPERATURES, Trapezoid, settings.temperature_degc),
+            181,
+        ),
+        Variable("hour", 0.0, 24.0, _terms("hour", TIMES, Triangle, settings.hour), 97, True),
+        _fraction("interest", LEVELS, Triangle, settings.interest_frac),
+        _fraction("capacity", LEVELS, Trapezoid, settings.capacity_frac),
+    )
+
+
+def output_variables(settings: SurplusSettings) -> tuple[Variable, ...]:
+    """The three outputs, in the order of OPTIONS."""
+    shapes = (Trapezoid, Triangle, Gaussian)
+    return tuple(
+        Variable(name, -0.5, 1.5, _terms(name, LEVELS, shape, getattr(settings, name)))
+        for name, shape in zip(OPTIONS, shapes, strict=True)
+    )
+
+
+def _fraction(
+    name: str, names: tuple[str, ...], shape: Callable[..., Shape], points: Points
+) -> Variable:
+    return Variable(name, 0.0, 1.0, _terms(f"{name}_frac", names, shape, points))
+
+
+def _terms(
+    key: str, names: tuple[str, ...], shape: Callable[..., Shape], points: Points
+) -> tuple[Term, ...]:
+    """Terms from a settings table; ValueError naming the key."""
+    if len(points) != len(names):
+        raise ValueError(f"{key}: {len(points)} terms given, {len(names)} needed")
+    try:
+        return tuple(Term(n, shape(*p)) for n, p in zip(names, points, strict=True))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{key}: {error}") from None
+
+
+DEFAULTS = SurplusSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """One number per use of the surplus, 0 to 1."""
+
+    store: float
+    export: float
+    p2p: float
+
+    def shared_among(self, *options: str) -> "Parts":
+        """Shares (sum 1) of these options alone, e.g. "store" and "p2p" on an island.
+
+        Equal ones where all of them are negligible: then none is preferred.
+        """
+        if not options or not set(options) <= set(OPTIONS):
+            raise ValueError(f"{options}: some of {', '.join(OPTIONS)} allowed")
+        wanted = {name: getattr(self, name) if name in options else 0.0 for name in OPTIONS}
+        total = sum(wanted.values())
+        if total < NEGLIGIBLE:
+            wanted, total = {name: float(name in options) for name in OPTIONS}, len(set(options))
+        return Parts(**{name: part / total for name, part in wanted.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """What the rules say of each option by itself, and the shares of the surplus (sum 1)."""
+
+    raw: Parts
+    shares: Parts
+
+
+def split(
+    price_per_kwh: float,
+    temperature_degc: float,
+    hour: float,
+    interest_frac: float,
+    capacity_frac: float,
+    settings: SurplusSettings = DEFAULTS,
+) -> Split:
+    """How to use surplus energy now.
+
+    `hour` is local time, 0 to 24; `interest_frac` is consumers asking over all consumers;
+    `capacity_frac` is the free share of the storage, 0 full, 1 empty. Values outside their range
+    count as its end; non-finite ones raise ValueError.
+    """
+    row = (price_per_kwh, temperature_degc, hour, interest_frac, capacity_frac)
+    raw = Parts(*_raw(row, settings).tolist())
+    return Split(raw, raw.shared_among(*OPTIONS))
+
+
+def split_many(inputs: ArrayLike, settings: SurplusSettings = DEFAULTS) -> tuple[Floats, Floats]:
+    """Raw outputs and shares, each (n, 3) in the order of OPTIONS, for inputs (n, 5) of `split`."""
+    raw = _raw(inputs, settings)
+    total = raw.sum(axis=1, keepdims=True)
+    shares = np.full_like(raw, 1.0 / len(OPTIONS))
+    np.divide(raw, total, out=shares, where=total >= NEGLIGIBLE)
+    return raw, shares
+
+
+def explain(
+    price_per_kwh: float,
+    temperature_degc: float,
+    hour: float,
+    interest_frac: float,
+    capacity_frac: float,
+    settings: SurplusSettings = DEFAULTS,
+    strongest: int = 3,
+) -> tuple[str, ...]:
+    """The rules that fire most, strongest first, each with its strength 0 to 1."""
+    row = (price_per_kwh, temperature_degc, hour, interest_frac, capacity_frac)
+    system = engine(settings)
+    strengths = system.firing(row)
+    order = np.argsort(-strengths, kind="stable")[:strongest]
+    return tuple(f"{strengths[i]:.2f}: {_text(system.rules[i])}" for i in order if strengths[i] > 0)
+
+
+@lru_cache(maxsize=8)
+def engine(settings: SurplusSettings = DEFAULTS) -> Mamdani:
+    """The compiled rule base."""
+    return Mamdani(input_variables(settings), output_variables(settings), tuple(rules()))
+
+
+# --- the rules -----------------------------------------------------------------------------
+
+FOR_STORING = {
+    "capacity": {HIGH: 3},
+    "price": {LOW: 1, HIGH: -1},
+    "interest": {LOW: 1, HIGH: -1},
+    "hour": {"midnight": 1, "noon": -1},
+}
+FOR_EXPORTING = {
+    "capacity": {LOW: 2, HIGH: -1},
+    "price": {LOW: 1, HIGH: -2},
+    "interest": {LOW: 1, HIGH: -2},
+    "temperature": {"very cold": -1, "very hot": -1},
+}
+FOR_PEERS = {  # 4 is reason enough; the 1s count only all together
+    "price": {MEDIUM: 1, HIGH: 4},
+    "temperature": {"very cold": 4, "cold": 1, "hot": 1, "very hot": 4},
+    "interest": {HIGH: 4},
+    "hour": {"noon": 1},
+    "capacity": {LOW: 1},
+}
+
+
+def rules() -> Iterator[Rule]:
+    """One rule for each of the 540 combinations of input terms."""
+    for terms in product(LEVELS, TEMPERATURES, TIMES, LEVELS, LEVELS):
+        case = dict(zip(INPUTS, terms, strict=True))
+        yield Rule(case, {"store": _store(case), "export": _export(case), "p2p": _p2p(case)})
+
+
+def _store(case: Case) -> str:
+    """A full battery stores nothing. Else: the more room, and the less the energy fetches now."""
+    if case["capacity"] == LOW:
+        return LOW
+    return _level(_score(FOR_STORING, case), low=-2, high=2)
+
+
+def _export(case: Case) -> str:
+    """What neither peers nor battery can take goes to the grid. Else: what fetches little."""
+    if case["interest"] == LOW and case["capacity"] == LOW:
+        return HIGH
+    return _level(_score(FOR_EXPORTING, case), low=-1, high=3)
+
+
+def _p2p(case: Case) -> str:
+    """Peers pay best: sell when they need it or it is dear. Where nobody asks, there is no sale."""
+    if case["interest"] == LOW:
+        return LOW
+    return HIGH if _score(FOR_PEERS, case) >= 4 else MEDIUM
+
+
+def _score(weights: Mapping[str, Mapping[str, int]], case: Case) -> int:
+    return sum(weight.get(case[name], 0) for name, weight in weights.items())
+
+
+def _level(score: int, *, low: int, high: int) -> str:
+    return LOW if score <= low else HIGH if score >= high else MEDIUM
+
+
+# --- details -------------------------------------------------------------------------------
+
+
+def _raw(inputs: ArrayLike, settings: SurplusSettings) -> Floats:
+    raw: Floats = np.minimum(np.maximum(engine(settings).evaluate(inputs), 0.0), 1.0)
+    return raw
+
+
+def _text(rule: Rule) -> str:
+    def listed(terms: Case) -> str:
+        return ", ".join(f"{name} {term}" for name, term in terms.items())
+
+    return f"{listed(rule.when)} -> {listed(rule.then)}"
