@@ -119,14 +119,16 @@ def _beside_generator(view: View, battery: BatteryParameters, net_kw: float) -> 
 def _share_stored(view: View, soc_frac: float) -> tuple[float, str]:
     """The fuzzy split's share for the battery, and its words (Shahzad 2021)."""
     sample, site = view.sample, view.site
-    shares = split(
+    made = split(
         sample.price_buy_per_kwh,
         NEUTRAL_DEGC if sample.temperature_degc is None else sample.temperature_degc,
         sample.hour_local,
         sample.interest_frac,
-        min(1.0, max(0.0, 1.0 - soc_frac)),
+        1.0 - soc_frac,
         SurplusSettings(site.price_low_per_kwh, site.price_high_per_kwh),
-    ).shares
+    )
+    buyers = ("p2p",) if sample.interest_frac > 0 else ()
+    shares = made.raw.shared_among("store", "export", *buyers)
     return shares.store, f"; of the surplus {shares.store:.0%} stored"
 
 
@@ -176,16 +178,6 @@ def _generator(view: View) -> list[Proposal]:
     if view.slot is not None:
         word = "run" if view.slot.generator_on else "rest"
         proposals.append(run(Level.PLAN, view.slot.generator_on, f"plan: {word}"))
-        if generator.sets_power and view.slot.generator_on and plant.grid_present:
-            proposals.append(
-                Proposal(
-                    Level.PLAN,
-                    generator.name,
-                    Quantity.POWER_KW,
-                    "plan",
-                    value=view.slot.generator_kw,
-                )
-            )
     return proposals
 
 

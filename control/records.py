@@ -88,7 +88,7 @@ class GridMeasurement:
 class Quantity(StrEnum):
     """What a setpoint sets."""
 
-    POWER_KW = "power_kw"  # battery (> 0 discharges), generator in parallel with the grid
+    POWER_KW = "power_kw"  # battery: > 0 discharges
     LIMIT_KW = "limit_kw"  # PV: active power at most
     RUN = "run"  # generator: 1 run, 0 stop
 

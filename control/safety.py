@@ -37,7 +37,6 @@ def guard(
     guarded: Verdicts = {}
     generator_state = _guard_generator(site, state, verdicts, guarded, now_s)
     battery_kw = _guard_battery(site, state, verdicts, guarded, now_s)
-    _guard_generator_power(site, verdicts, guarded)
     _guard_pv(site, state, verdicts, guarded, battery_kw, now_s)
     return guarded, generator_state
 
@@ -66,16 +65,6 @@ def _guard_generator(
     value = float(done.state.run)
     guarded[target] = wish if value == wish.value else wish.clipped(value, done.clip)
     return done.state
-
-
-def _guard_generator_power(site: SiteParameters, verdicts: Verdicts, guarded: Verdicts) -> None:
-    if site.generator is None:
-        return
-    target = (site.generator.name, Quantity.POWER_KW)
-    verdict = verdicts.get(target)
-    if verdict is not None:
-        bound = Bound(site.generator.min_kw, site.generator.rated_kw, "minimum load and rating")
-        guarded[target] = _clip(verdict, [bound])
 
 
 # --- battery -------------------------------------------------------------------------------

@@ -32,7 +32,6 @@ class GeneratorParameters:
 
     name: str
     by_relay: bool  # started by the hard-wired contact rather than over its bus
-    sets_power: bool  # takes a power setpoint while in parallel with the grid
     rated_kw: float
     min_load_frac: float
     min_run_s: float

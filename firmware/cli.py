@@ -2,7 +2,6 @@
 
 import importlib
 from importlib.metadata import entry_points, version
-from typing import Any
 
 import click
 
@@ -52,6 +51,6 @@ def cli() -> None:
     """Controller firmware of a nano-grid: PV, battery, diesel generator, grid."""
 
 
-def main(*args: Any) -> None:
+def main() -> None:
     """Entry point of the console script."""
-    cli.main(*args, prog_name="nanogrid")
+    cli.main(prog_name="nanogrid")

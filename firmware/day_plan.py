@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from control.dispatch import Schedule, energy_kwh
-from control.dispatch_instance import NO_BATTERY, NO_DIESEL, Battery, Diesel, Instance
+from control.dispatch_instance import NO_BATTERY, NO_DIESEL, Battery, Diesel, Floats, Instance
 from control.records import Forecast, Plan
 from firmware.config import Site
 from firmware.tariff import Tariff
@@ -35,14 +35,12 @@ def slot_start(situation: Situation, slot_s: float) -> tuple[float, float]:
 
 
 def build_instance(
-    site: Site, tariff: Tariff | None, forecast: Forecast, situation: Situation
+    site: Site, tariff: Tariff, forecast: Forecast, situation: Situation
 ) -> Instance:
     """Return the dispatch problem of the hours ahead, from the forecast's medians."""
     steps = len(forecast.load.p50_kw)
     _, start_utc_s = slot_start(situation, forecast.step_s)
-    buy, sell = np.zeros(steps), np.zeros(steps)
-    if tariff is not None:
-        buy, sell = tariff.horizon(start_utc_s, forecast.step_s, steps)
+    buy, sell = tariff.prices_over(start_utc_s + forecast.step_s * np.arange(steps))
     connected = site.grid is not None and situation.grid_present
     planner = site.planner
     diesel = _diesel(site, situation)
@@ -50,11 +48,11 @@ def build_instance(
         step_h=forecast.step_s / 3600.0,
         load_kw=np.array(forecast.load.p50_kw),
         pv_kw=np.array(forecast.pv.p50_kw),
-        wind_kw=situation.wind_kw,  # persistence: there is no wind forecaster
+        wind_kw=np.full(steps, situation.wind_kw),  # persistence: there is no wind forecaster
         price_buy_per_kwh=buy,
         price_sell_per_kwh=sell,
-        import_max_kw=site.grid.import_max_kw if site.grid and connected else 0.0,
-        export_max_kw=site.grid.export_max_kw if site.grid and connected else 0.0,
+        import_max_kw=np.full(steps, site.grid.import_max_kw if site.grid and connected else 0.0),
+        export_max_kw=np.full(steps, site.grid.export_max_kw if site.grid and connected else 0.0),
         battery=_battery(site, situation, connected),
         diesel=diesel,
         weight_generation=planner.weight_generation,
@@ -115,7 +113,7 @@ def _diesel(site: Site, situation: Situation) -> Diesel:
     )
 
 
-def _energy_value(site: Site, buy: np.ndarray, connected: bool, diesel: Diesel) -> float:
+def _energy_value(site: Site, buy: Floats, connected: bool, diesel: Diesel) -> float:
     """What a stored kWh is worth at the end of the horizon, in the weighted objective."""
     planner = site.planner
     efficiency = site.battery[0].discharge_efficiency_frac if site.battery else 1.0
@@ -151,5 +149,5 @@ def to_plan(
     )
 
 
-def _floats(values: np.ndarray) -> tuple[float, ...]:
+def _floats(values: Floats) -> tuple[float, ...]:
     return tuple(float(value) for value in values)

@@ -9,10 +9,11 @@ from control.site import (
 )
 from firmware.config import Site
 from firmware.config_models import Battery, Generator, Grid
+from firmware.tariff import Tariff
 
 
-def site_parameters(site: Site, *, generator_sets_power: bool = False) -> SiteParameters:
-    """Return what `control.cycle.decide` needs; the flag says what the generator's driver can."""
+def site_parameters(site: Site) -> SiteParameters:
+    """Return what `control.cycle.decide` needs."""
     low, high = _price_span(site)
     return SiteParameters(
         period_s=site.loop.period_s,
@@ -22,7 +23,7 @@ def site_parameters(site: Site, *, generator_sets_power: bool = False) -> SitePa
         pv=tuple(PvParameters(pv.name, pv.rated_kw) for pv in site.pv),
         wind=tuple(wind.name for wind in site.wind),
         battery=_battery(site.battery[0]) if site.battery else None,
-        generator=_generator(site.generator[0], generator_sets_power) if site.generator else None,
+        generator=_generator(site.generator[0]) if site.generator else None,
         grid=_grid(site, site.grid) if site.grid else None,
         emergency_stop=site.gpio.emergency_stop_pin is not None,
         price_low_per_kwh=low,
@@ -32,12 +33,10 @@ def site_parameters(site: Site, *, generator_sets_power: bool = False) -> SitePa
 
 def _price_span(site: Site) -> tuple[float, float]:
     """Lowest and highest buying price; widened when there is only one."""
-    if site.prices is None:
-        return 0.0, 1.0
-    prices = [site.prices.buy_per_kwh]
-    prices += [p.buy_per_kwh for p in site.prices.period if p.buy_per_kwh is not None]
-    low, high = min(prices), max(prices)
-    return (low, high) if high > low else (low - 0.5 * abs(low) - 0.01, low + 0.5 * abs(low) + 0.01)
+    low, high = Tariff(site.prices, site.site.timezone).buying_span()
+    if high > low:
+        return low, high
+    return low - 0.5 * abs(low) - 0.01, low + 0.5 * abs(low) + 0.01
 
 
 def _battery(battery: Battery) -> BatteryParameters:
@@ -54,11 +53,10 @@ def _battery(battery: Battery) -> BatteryParameters:
     )
 
 
-def _generator(generator: Generator, sets_power: bool) -> GeneratorParameters:
+def _generator(generator: Generator) -> GeneratorParameters:
     return GeneratorParameters(
         name=generator.name,
         by_relay=generator.start == "relay",
-        sets_power=sets_power,
         rated_kw=generator.rated_kw,
         min_load_frac=generator.min_load_frac,
         min_run_s=generator.min_run_s,

@@ -26,7 +26,7 @@ from drivers.pi_pins import PinError, PiPins
 from drivers.station import DeviceImage
 from firmware.clock import Clock
 from firmware.config import Site
-from firmware.tariff import Tariff
+from firmware.tariff import Price, Tariff
 
 M = TypeVar("M")
 PINS_RETRY_S = 5.0
@@ -54,9 +54,10 @@ class Ports:
         self._pins = pins
         self._clock = clock
         self._lockstep = lockstep
-        self._tariff = Tariff(site) if site.prices else None
+        self._tariff = Tariff(site.prices, site.site.timezone)
         self._zone = ZoneInfo(site.site.timezone)
         self._sun = (float("-inf"), 0.0)  # UTC of the last computation, elevation
+        self._priced = (-1, Price(0.0, 0.0))  # UTC minute and its prices
         self._pins_retry_s = float("-inf")
         self._pins_error = ""
         self._released = False
@@ -92,9 +93,10 @@ class Ports:
                 bus.exchange()
         now_s, utc_s = self._clock.monotonic(), self._clock.utc()
         site, images = self._site, self.images
+        price = self._prices(utc_s)
         self._open_pins(now_s)
 
-        def seen(name: str, kind: Callable[..., M]) -> Observed[M]:
+        def seen(name: str, kind: type[M]) -> Observed[M]:
             return _observed(images[name], kind, now_s, site.loop.stale_after_s)
 
         return Sample(
@@ -110,7 +112,8 @@ class Ports:
             grid=seen(site.grid.name, GridMeasurement) if site.grid else None,
             sun_elevation_deg=self._sun_elevation_deg(utc_s),
             hour_local=_hour(datetime.fromtimestamp(utc_s, self._zone)),
-            **self._prices(utc_s),
+            price_buy_per_kwh=price.buy_per_kwh,
+            price_sell_per_kwh=price.sell_per_kwh,
         )
 
     def actuate(self, command: Command) -> Applied:
@@ -218,23 +221,24 @@ class Ports:
             self._sun = (utc_s, float(elevation))
         return self._sun[1]
 
-    def _prices(self, utc_s: float) -> dict[str, float]:
-        buy, sell = self._tariff.price_at(utc_s) if self._tariff else (0.0, 0.0)
-        return {"price_buy_per_kwh": buy, "price_sell_per_kwh": sell}
+    def _prices(self, utc_s: float) -> Price:
+        """Prices change on the minute at most."""
+        minute = int(utc_s // 60)
+        if minute != self._priced[0]:
+            self._priced = (minute, self._tariff.price_at(utc_s))
+        return self._priced[1]
 
 
 def _hour(moment: datetime) -> float:
     return moment.hour + moment.minute / 60.0 + moment.second / 3600.0
 
 
-def _observed(
-    image: DeviceImage, kind: Callable[..., M], now_s: float, stale_after_s: float
-) -> Observed[M]:
+def _observed(image: DeviceImage, kind: type[M], now_s: float, stale_after_s: float) -> Observed[M]:
     """One device's measurement with age and quality: good only while fresh."""
     measurement = image.measurement
     if measurement is None:
         return Observed(None, float("inf"), Quality.BAD, image.error)
-    if not isinstance(measurement, kind):  # type: ignore[arg-type]
+    if not isinstance(measurement, kind):
         return Observed(None, float("inf"), Quality.BAD, "the driver reads something else")
     age_s = now_s - image.read_at_s
     if age_s > stale_after_s:

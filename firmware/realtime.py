@@ -37,4 +37,4 @@ def go_realtime(priority: int) -> str:
 
 def _lock_memory() -> bool:
     flags = MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT
-    return ctypes.CDLL(None, use_errno=True).mlockall(flags) == 0
+    return bool(ctypes.CDLL(None, use_errno=True).mlockall(flags) == 0)

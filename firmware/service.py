@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from control.cycle import Decision
-from control.records import Orders, Quantity
+from control.records import Orders
 from firmware.clock import SystemClock
 from firmware.config import Site
 from firmware.loop import Loop, Publisher
@@ -39,7 +39,7 @@ class Service:
         self._site = site
         clock = SystemClock()
         buses = build_buses(site, clock.monotonic)
-        self.parameters = site_parameters(site, generator_sets_power=sets_power(site))
+        self.parameters = site_parameters(site)
         self._ports = Ports(site, buses, build_sensor(site), build_pins(site), clock)
         self._workers = Workers(site, self.parameters)
         self._publishers: list[Publisher] = [EventLog()]
@@ -103,15 +103,6 @@ class Service:
             1e3 * timing.lateness.quantile_s(0.99),
             1e3 * timing.lateness.max_s,
         )
-
-
-def sets_power(site: Site) -> bool:
-    """Whether the generator's driver takes a power setpoint beside the grid."""
-    from drivers.catalogue import CATALOGUE
-
-    return any(
-        Quantity.POWER_KW in CATALOGUE[generator.driver].quantities for generator in site.generator
-    )
 
 
 @contextmanager

@@ -73,7 +73,7 @@ class Worker:
     def __init__(self, site: Site) -> None:
         """Load the models and the measured past that the site names."""
         self._site = site
-        self._tariff = Tariff(site) if site.prices else None
+        self._tariff = Tariff(site.prices, site.site.timezone)
         self._notes: list[str] = []
         self._forecasters = {target: self._forecaster(target) for target in ("pv", "load")}
         self._pasts = {target: Past(self._history(target)) for target in ("pv", "load")}
@@ -99,7 +99,12 @@ class Worker:
         _, start_utc_s = slot_start(situation, self._site.planner.slot_s)
         self._last = (start_utc_s, result.schedule)
         made = to_plan(
-            self._site, forecast, instance, result.schedule, result.cost.total, result.solver
+            self._site,
+            forecast,
+            instance,
+            result.schedule,
+            result.cost.total,
+            f"swarm, answer of stage {result.stage}",
         )
         return Advice(forecast, made, detail)
 

@@ -133,8 +133,8 @@ class Workers:
 
     def _ask(self, sample: Sample, state: State) -> None:
         plant, generator = state.estimate, state.generator
-        parameters = self._parameters.generator
-        beside = not plant.grid_present or (parameters is not None and parameters.sets_power)
+        # Behind a transfer switch the set and the grid never carry the site together.
+        usable = not plant.grid_present and not generator.locked and plant.generator_available
         situation = Situation(
             t_s=sample.t_s,
             utc_s=sample.utc_s,
@@ -143,7 +143,7 @@ class Workers:
             grid_present=plant.grid_present,
             generator_run=generator.run,
             generator_for_s=min(1e9, sample.t_s - generator.since_s),
-            generator_usable=beside and not generator.locked and plant.generator_available,
+            generator_usable=usable,
         )
         self._request += 1
         self._asked_t_s = self._last_t_s = sample.t_s
