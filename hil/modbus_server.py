@@ -262,6 +262,7 @@ class RtuBus(SimulatedBus):
         super().__init__(name, devices)
         self._master, self._slave = os.openpty()  # the slave stays open: a client may come and go
         tty.setraw(self._slave, termios.TCSANOW)
+        os.set_blocking(self._master, False)
         self.path = os.ttyname(self._slave)
         self._wake_out, self._wake_in = os.pipe()
         self._thread = threading.Thread(target=self._converse, name=f"bus {name}", daemon=True)
@@ -302,7 +303,11 @@ class RtuBus(SimulatedBus):
         if pdu is None or faults & _CONNECTION_FAULTS:
             return  # nobody there: on a serial line that is silence
         answer = bytes((number + (Fault.WRONG_UNIT in faults) & 0xFF,)) + pdu
-        self._send(answer + crc16(answer), faults, lambda piece: os.write(self._master, piece))
+        self._send(answer + crc16(answer), faults, self._write)
+
+    def _write(self, piece: bytes) -> None:
+        with contextlib.suppress(BlockingIOError):  # nobody reads: lost, as on a wire
+            os.write(self._master, piece)
 
 
 def _request_size(buffer: bytes) -> int | None:

@@ -64,8 +64,11 @@ class Point:
         if self.kind == "f32":
             return _words(struct.pack(">f", value * self.scale))
         raw = round(value * self.scale)
-        raw = raw & kind.high if self.kind == "acc32" else min(max(raw, kind.low), kind.high)
-        return _words(struct.pack(kind.format, raw))
+        if self.kind != "acc32":  # which wraps
+            raw = kind.low if raw < kind.low else kind.high if raw > kind.high else raw
+        if kind.words == 1:
+            return (raw & 0xFFFF,)
+        return _words((raw % (1 << 16 * kind.words)).to_bytes(2 * kind.words, "big"))
 
     def decode(self, words: Sequence[int]) -> float | None:
         """The value of these words; None where they say that there is none."""
