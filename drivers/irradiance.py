@@ -8,7 +8,8 @@ open       the input is at the converter's upper rail. A broken wire gets there 
            the installer adds (1 MOhm or more to the supply); without one it floats.
 short      0 V (at most one code). A 0 to 1.5 V sensor gives that at night too, when it is the
            truth; so it counts only when even the darkest overcast (2 % of clear sky) would give
-           three codes. A sensor with a live zero gives 0 V never.
+           three codes. A sensor with a live zero gives 0 V never. (A zero that is off by more
+           than 2 W/m2 belongs into the calibration.)
 range      below -20 or above 1700 W/m2. Up to 1500 and more is real at the edge of a cloud.
 night      more than 20 W/m2 with the sun lower than -6 deg.
 stuck      not one conversion differed for longer than a quantised sensor can stand still.
@@ -164,8 +165,8 @@ class IrradianceSensor:
             return self._bus_fault
         self._locate_sun(utc_s)
         g = self._calibration.irradiance_w_m2(burst.median * self._adc.lsb_v)
-        detail = off or self._wrong(burst, g, now_s)
-        if detail:
+        wrong = self._wrong(burst, g, now_s)
+        if detail := off or wrong:
             return Observed(g, 0.0, Quality.BAD, detail)
         return Observed(max(g, 0.0), 0.0, Quality.GOOD, "")
 

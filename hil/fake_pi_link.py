@@ -102,7 +102,7 @@ class _Connection(socketserver.StreamRequestHandler):
                 call = json.loads(line)
                 owners.add(call["owner"])
                 self._carry_out(pi, call)
-        except OSError:
+        except (OSError, ValueError):
             pass  # the controller is gone, killed in the middle of a line perhaps
         finally:
             for owner in owners:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -85,13 +86,15 @@ class Day:
         return self.sensor.read(self.now_s, utc_s)
 
     def under(
-        self, sky: Sky, utc_s: float, duration_s: float = 86_400.0, step_s: float = 20.0
+        self, sky: Sky, utc_s: float, duration_s: float = 86_400.0, step_s: float = 40.0
     ) -> Iterator[tuple[float, float, Observed[float]]]:
         """UTC, true irradiance and what the sensor makes of it."""
-        for k in range(1, int(duration_s / step_s) + 1):
-            t = utc_s + k * step_s
-            elevation, azimuth = solar_position(t, *self.place)
-            truth = sky(t, float(elevation), float(azimuth))
+        times = np.arange(utc_s + step_s, utc_s + duration_s, step_s)
+        elevations, azimuths = solar_position(times, *self.place)
+        for t, elevation, azimuth in zip(
+            times.tolist(), elevations.tolist(), azimuths.tolist(), strict=True
+        ):
+            truth = sky(t, elevation, azimuth)
             yield t, truth, self.see(t, truth, step_s)
 
 
@@ -110,8 +113,9 @@ def no_bench_left_behind() -> Iterator[None]:
 # --- good days -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("noise_v", [0.0, 0.001])
-@pytest.mark.parametrize("adc", ["mcp3008", "mcp3208"])
+@pytest.mark.parametrize(
+    ("adc", "noise_v"), [("mcp3008", 0.0), ("mcp3208", 0.0), ("mcp3208", 0.001)]
+)
 @pytest.mark.parametrize(
     ("place", "day", "sky"),
     [
@@ -134,7 +138,7 @@ def test_no_false_alarm(
         assert seen.good == pytest.approx(truth, abs=0.5 * code_w_m2 + 2 * 1000 * noise_v), t
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     adc=st.sampled_from(["mcp3008", "mcp3208"]),
     latitude=st.floats(-66.0, 66.0),
@@ -142,7 +146,7 @@ def test_no_false_alarm(
     transmission=st.floats(0.04, 1.05),
     tilt=st.floats(0.0, 70.0),
     facing=st.floats(0.0, 360.0),
-    dark_w_m2=st.floats(-5.0, 5.0),
+    dark_w_m2=st.floats(-2.0, 2.0),
     noise_v=st.floats(0.0, 0.003),
 )
 def test_no_false_alarm_wherever_whenever_however_it_is_mounted(
