@@ -114,7 +114,7 @@ def _home(hour: Floats, dark: np.ndarray, weekend: bool, rng: np.random.Generato
         _wash(load, rng, rng.normal(10.5 if weekend else 17.5, 1.2))
     if rng.random() < 0.5:
         _wash(load, rng, rng.normal(20.2, 0.5))
-    return load
+    return np.asarray(load)
 
 
 def _clinic(hour: Floats, dark: np.ndarray, weekend: bool, rng: np.random.Generator) -> Floats:
@@ -129,7 +129,7 @@ def _clinic(hour: Floats, dark: np.ndarray, weekend: bool, rng: np.random.Genera
     for _ in range(rng.integers(2, 5)):
         _pulses(load, rng, opens + 0.5, closes - opens - 1.5, 2.2, 24.0, 1)  # autoclave
     _pulses(load, rng, opens, closes - opens, 1.5, 4.0, 6)  # laboratory, kettle
-    return load
+    return np.asarray(load)
 
 
 def _workshop(hour: Floats, dark: np.ndarray, weekend: bool, rng: np.random.Generator) -> Floats:
@@ -144,7 +144,7 @@ def _workshop(hour: Floats, dark: np.ndarray, weekend: bool, rng: np.random.Gene
     for power_kw, minutes, count in ((2.6, 6.0, 14), (3.8, 3.0, 9), (1.2, 15.0, 6)):
         _pulses(machines, rng, opens, closes - opens, power_kw, minutes, count)
     load += machines * staffed
-    return load
+    return np.asarray(load)
 
 
 KINDS: dict[str, Callable[[Floats, np.ndarray, bool, np.random.Generator], Floats]] = {

@@ -36,6 +36,15 @@ class BatteryTruth:
     response_s: float = 0.5
     temperature_degc: float = 20.0
 
+    def __post_init__(self) -> None:
+        """Refuse what would make the equations meaningless."""
+        if not self.empty_soc_frac < min(self.restart_soc_frac, self.taper_empty_soc_frac):
+            raise ValueError("empty_soc_frac: has to be below restart and taper_empty")
+        if not self.taper_full_soc_frac < 1.0:
+            raise ValueError("taper_full_soc_frac: has to be below 1")
+        if self.ohmic_frac > 0.1 or self.loss_linear_frac + self.loss_quadratic_frac > 0.3:
+            raise ValueError("ohmic_frac, loss_*_frac: more than 10 % and 30 % are not a battery")
+
 
 class Battery:
     """State of charge and limits; the bus says the AC power."""

@@ -13,6 +13,23 @@ from hil.plant_inverters import PvTruth, WindTruth
 T = TypeVar("T", PvTruth, WindTruth, BatteryTruth, GeneratorTruth, "GridTruth")
 Table = Mapping[str, Any]
 KEYS = ("seed", "exact", "pv", "wind", "battery", "generator", "grid")
+NEVER_ZERO = frozenset(
+    (
+        "array_kw",
+        "capacity_kwh",
+        "coulombic_frac",
+        "fuel_linear_l_per_kwh",
+        "inverter_efficiency_frac",
+        "loss_quadratic_frac",
+        "module_efficiency_frac",
+        "nominal_hz",
+        "nominal_v",
+        "ohmic_frac",
+        "rated_kw",
+        "response_s",
+        "tank_l",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +205,10 @@ def _replaced(where: str, device: T, table: Table) -> T:
     _refuse_unknown(where, table, [f.name for f in fields(device) if f.name != "name"])
     for key, value in table.items():
         _refuse_wrong(f"{where}.{key}", value, type(getattr(device, key)))
-    return replace(device, **table)
+    try:
+        return replace(device, **table)
+    except ValueError as error:
+        raise ValueError(f"{where}.{error}") from error
 
 
 def _refuse_unknown(where: str, table: Any, known: Sequence[str]) -> None:
@@ -206,7 +226,10 @@ def _refuse_wrong(where: str, value: Any, kind: type) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         raise ValueError(f"{where}: {value!r} is not a number")
-    if value < 0.0 and not where.endswith("temperature_per_k"):
+    key = where.rpartition(".")[2]
+    if value < 0.0 and key != "temperature_per_k":
         raise ValueError(f"{where}: {value!r} is negative")
-    if where.endswith("_frac") and value > 1.0:
+    if value == 0.0 and key in NEVER_ZERO:
+        raise ValueError(f"{where}: has to be above 0")
+    if key.endswith("_frac") and value > 1.0:
         raise ValueError(f"{where}: {value!r} is not between 0 and 1")
