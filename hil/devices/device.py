@@ -3,6 +3,7 @@
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import Any, ClassVar
 
 from hil.devices.registers import Unit
@@ -100,28 +101,16 @@ class SimulatedDevice(ABC):
 
 def combined(parts: Iterable[Controls]) -> Controls:
     """What all devices together command: each part counts where it differs from the default."""
-    limits: dict[str, float | None] = {}
-    off: frozenset[str] = frozenset()
-    fields: dict[str, Any] = {}
-    untouched = Controls()
+    together: dict[str, Any] = {"pv_limit_kw": {}, "inverters_off": frozenset()}
     for part in parts:
-        limits.update(part.pv_limit_kw)
-        off |= part.inverters_off
+        together["pv_limit_kw"] |= part.pv_limit_kw
+        together["inverters_off"] |= part.inverters_off
         for name in _SINGLE:
             value = getattr(part, name)
-            if value != getattr(untouched, name):
-                fields[name] = value
-    return Controls(pv_limit_kw=limits, inverters_off=off, **fields)
+            if value != getattr(_UNTOUCHED, name):
+                together[name] = value
+    return Controls(**together)
 
 
-_SINGLE = (
-    "battery_kw",
-    "battery_off",
-    "generator_run",
-    "generator_kw",
-    "generator_stop",
-    "generator_trip",
-    "generator_reset",
-    "generator_crank_fails",
-    "refuel_l",
-)
+_UNTOUCHED = Controls()
+_SINGLE = tuple(f.name for f in fields(Controls) if f.name not in ("pv_limit_kw", "inverters_off"))
