@@ -91,11 +91,13 @@ class FakePi:
         noise_v: float = 0.0,
         seed: int = 0,
         clock: Callable[[], float] = time.monotonic,
+        spi: tuple[int, int] = (0, 0),
     ) -> None:
-        """`noise_v` is the standard deviation at the converter's input, per conversion."""
+        """`noise_v`: standard deviation at the input, per conversion; `spi`: bus and device."""
         self.adc = adc
         self.reference_v = reference_v
         self.noise_v = noise_v
+        self.spi = spi
         self.history: deque[PinEvent] = deque(maxlen=HISTORY_EVENTS)
         self._chip = CHIPS[adc]
         self._channel_of = {self._chip.request(channel): channel for channel in range(8)}
@@ -147,12 +149,16 @@ class FakePi:
 
     # --- the converter's side --------------------------------------------------------------
 
+    def check_wired(self, bus: int, device: int) -> None:
+        """FileNotFoundError when nothing sits there."""
+        if (bus, device) != self.spi:
+            raise FileNotFoundError(2, "No such file or directory", f"/dev/spidev{bus}.{device}")
+
     def transfer(
         self, bus: int, device: int, mode: int, speed_hz: int, request: Sequence[int]
     ) -> list[int]:
         """Clock one frame through the chip. ValueError for what no MCP3x08 would understand."""
-        if (bus, device) != (0, 0):
-            raise FileNotFoundError(2, "No such file or directory", f"/dev/spidev{bus}.{device}")
+        self.check_wired(bus, device)
         if mode not in (0, 3):
             raise ValueError(f"SPI mode {mode}: the chip speaks modes 0 and 3")
         if not 10_000 <= speed_hz <= MAX_SPI_HZ:
@@ -239,6 +245,7 @@ class FakePi:
                 "adc": self.adc,
                 "reference_v": self.reference_v,
                 "noise_v": self.noise_v,
+                "spi": self.spi,
                 "volts": list(self._volts),
                 "faults": [[fault.value, channel] for fault, channel in self._faults],
                 "frozen": list(self._frozen.items()),

@@ -141,7 +141,7 @@ class MirrorPi(FakePi):
         self._wire = threading.Lock()
         self.connected = True
         state = self._ask("snapshot")
-        super().__init__(adc=state["adc"], seed=os.getpid())
+        super().__init__(adc=state["adc"], seed=os.getpid(), spi=tuple(state["spi"]))
         self.restore(state)
         self._fresh_until_s = 0.0
 

@@ -15,10 +15,10 @@ class SpiDev:
         self._at: tuple[FakePi, int, int] | None = None
 
     def open(self, bus: int, device: int) -> None:
-        """Open /dev/spidev<bus>.<device>; only 0.0 is wired."""
-        if (bus, device) != (0, 0):
-            raise FileNotFoundError(2, "No such file or directory", f"/dev/spidev{bus}.{device}")
-        self._at = current(), bus, device
+        """Open /dev/spidev<bus>.<device>; FileNotFoundError where nothing is wired."""
+        pi = current()
+        pi.check_wired(bus, device)
+        self._at = pi, bus, device
 
     def close(self) -> None:
         """Harmless when closed."""

@@ -115,7 +115,7 @@ def test_takes_the_code_out_of_the_answer(
 )
 def test_refuses_a_frame_whose_null_bit_is_one(wire: Wire, kind: str, answer: list[int]) -> None:
     wire.answer = lambda values: answer
-    with pytest.raises(AdcError, match="^bus: .*null bit"):
+    with pytest.raises(AdcError, match=r"^bus: .*null bit"):
         Adc(kind, 3.3).read(0)
 
 
@@ -182,7 +182,7 @@ def test_opening_fails_clearly_and_is_tried_again(
 
     monkeypatch.setattr(wire, "open", refuse)
     adc = Adc("mcp3208", 3.3)
-    with pytest.raises(AdcError, match="^bus: "):
+    with pytest.raises(AdcError, match=r"^bus: "):
         adc.read(0)
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "spidev", SimpleNamespace(SpiDev=lambda: wire))  # type: ignore[arg-type]
@@ -204,5 +204,5 @@ def test_a_lost_device_is_opened_again_after_close(bench: Callable[..., FakePi])
 
 def test_without_the_module_it_is_a_bus_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "spidev", None)
-    with pytest.raises(AdcError, match="^bus: .*spidev"):
+    with pytest.raises(AdcError, match=r"^bus: .*spidev"):
         Adc("mcp3208", 3.3).read(0)

@@ -96,6 +96,13 @@ def test_only_what_the_chip_can_follow_is_accepted(pi: FakePi) -> None:
         spi.xfer2([6, 0, 0])
 
 
+def test_the_converter_sits_where_it_is_wired() -> None:
+    pi = FakePi(spi=(1, 2))
+    assert pi.transfer(1, 2, 0, 1_000_000, [6, 0, 0]) == [0xFF, 0xE0, 0x00]
+    with pytest.raises(FileNotFoundError):
+        pi.transfer(0, 0, 0, 1_000_000, [6, 0, 0])
+
+
 def codes(pi: FakePi, n: int, channel: int = 0) -> list[int]:
     answers = [pi.transfer(0, 0, 0, 1_000_000, [6, channel << 6, 0]) for _ in range(n)]
     return [(a[1] & 0x0F) << 8 | a[2] for a in answers]
