@@ -18,6 +18,7 @@ from hil.sources import Floats
 MINUTES = 1440
 DAY_S = 86_400.0
 REFERENCE = range(20_000, 20_364, 13)  # days since 1970 for the mean: all seasons and weekdays
+EPOCH_ORDINAL = datetime.fromtimestamp(0, UTC).toordinal()
 DARK_DEG = 2.0  # lights go on below this elevation of the sun
 
 
@@ -91,9 +92,6 @@ class SyntheticLoad:
         midnight = date.replace(tzinfo=self._zone).timestamp()
         elevation_deg, _ = solar_position(midnight + minute * 60.0, *self._place)
         return self._make(minute / 60.0, elevation_deg < DARK_DEG, date.weekday() >= 5, rng)
-
-
-EPOCH_ORDINAL = datetime.fromtimestamp(0, UTC).toordinal()
 
 
 def _home(hour: Floats, dark: np.ndarray, weekend: bool, rng: np.random.Generator) -> Floats:

@@ -8,6 +8,7 @@ cell is refused with file, line and column.
 
 import csv
 import gzip
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -71,7 +72,7 @@ def _cells(path: Path, name: str) -> Iterator[tuple[int, str, str]]:
                         f"{path}:{number}: {len(row)} cells, the header has {len(header)}"
                     )
                 yield number, row[0], row[place]
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise ValueError(f"{path}: cannot be read: {error}") from error
 
 
