@@ -1,6 +1,7 @@
-"""Modbus peers for the driver tests: pymodbus's own server, and raw sockets and ptys that misbehave."""
+"""Modbus peers for the tests: pymodbus's own server, raw sockets and ptys that misbehave."""
 
 import asyncio
+import json
 import os
 import socket
 import struct
@@ -8,11 +9,15 @@ import threading
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
+import sunspec2
 from pymodbus.constants import ExcCodes
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
+
+from drivers.line import Line, TcpLink, UnitRegisters
 
 
 class Unit:
@@ -156,14 +161,22 @@ class PtyPeer:
         with suppress(OSError):
             while chunk := os.read(self._master, 256):
                 buffer += chunk
-                while len(buffer) >= 8:
-                    request, buffer = buffer[:8], buffer[8:]
-                    assert crc(request[:6]) == request[6:]
-                    asked = struct.unpack(">BBHH", request[:6])
-                    self.requests.append(asked)
-                    reply = self._answer(asked[0], asked[2], asked[3])
-                    if reply is not None:
-                        self.send(reply)
+                while len(buffer) >= 8 and len(buffer) >= (size := self._size(buffer)):
+                    request, buffer = buffer[:size], buffer[size:]
+                    assert crc(request[:-2]) == request[-2:]
+                    self._serve(request)
+
+    @staticmethod
+    def _size(request):
+        return 9 + request[6] if request[1] == 16 else 8
+
+    def _serve(self, request):
+        unit, code, address, count = struct.unpack(">BBHH", request[:6])
+        self.requests.append((unit, code, address, count))
+        if code == 16:
+            self.send(request[:6] + crc(request[:6]))
+        elif (reply := self._answer(unit, address, count)) is not None:
+            self.send(reply)
 
     def send(self, data: bytes):
         os.write(self._master, data)
@@ -189,3 +202,109 @@ def pty_peer() -> Iterator[Callable[[Callable], PtyPeer]]:
     yield start
     for each in peers:
         each.close()
+
+
+SUNSPEC_JSON = Path(sunspec2.__file__).parent / "models" / "json"
+NOT_IMPLEMENTED = {
+    "int16": 0x8000,
+    "sunssf": 0x8000,
+    "int32": 0x8000_0000,
+    "int64": 0x8000_0000_0000_0000,
+    "float32": 0x7FC0_0000,
+    "acc32": 0,
+    "string": 0,
+    "pad": 0x8000,
+}
+
+
+def sunspec_definition(model_id: int) -> dict[str, tuple[int, str, int, str]]:
+    """A model by the SunSpec Alliance's own file: name -> (offset, type, size, scale factor)."""
+    group = json.loads((SUNSPEC_JSON / f"model_{model_id}.json").read_text())["group"]
+    points, offset = {}, 0
+    for point in group["points"]:
+        sf = point.get("sf", "")
+        points[point["name"]] = (offset, point["type"], point["size"], sf)
+        offset += point["size"]
+    return points
+
+
+def sunspec_words(model_id: int, values: dict, length: int | None = None) -> list[int]:
+    """A whole model as registers, points that are not given not implemented."""
+    words: list[int] = []
+    for name, (_, kind, size, _) in sunspec_definition(model_id).items():
+        value = values.get(name)
+        if isinstance(value, str):
+            raw = value.encode().ljust(2 * size, b"\0")
+        elif kind == "float32" and value is not None:
+            raw = struct.pack(">f", value)
+        else:
+            none = NOT_IMPLEMENTED.get(kind, (1 << 16 * size) - 1)
+            number = none if value is None else value
+            raw = (number & ((1 << 16 * size) - 1)).to_bytes(2 * size, "big")
+        words += struct.unpack(f">{size}H", raw)
+    if length is not None:
+        words = (words + [0] * length)[: length + 2]
+    words[0], words[1] = model_id, len(words) - 2
+    return words
+
+
+class SunspecDevice(Unit):
+    """A SunSpec device: its chain laid out by the Alliance's definitions."""
+
+    def __init__(self, models: dict[int, dict], base: int = 40000, end: bool = True):
+        super().__init__()
+        self.at = {}
+        self.put(base, [0x5375, 0x6E53])
+        address = base + 2
+        common = {"Mn": "Maker", "Md": "Model", "SN": "1234", "Vr": "1.0"}
+        for model_id, values in {1: common, **models}.items():
+            values = dict(values)
+            words = sunspec_words(model_id, values, values.pop("L", None))
+            self.at[model_id] = address
+            self.put(address, words)
+            address += len(words)
+        if end:
+            self.put(address, [0xFFFF, 0])
+
+    def address(self, model_id: int, name: str) -> int:
+        return self.at[model_id] + sunspec_definition(model_id)[name][0]
+
+    def set(self, model_id: int, name: str, value: int) -> None:
+        size = sunspec_definition(model_id)[name][2]
+        bits = value & ((1 << 16 * size) - 1)
+        words = [bits >> 16 * shift & 0xFFFF for shift in reversed(range(size))]
+        self.put(self.address(model_id, name), words)
+
+    def get(self, model_id: int, name: str) -> int:
+        _, kind, size, _ = sunspec_definition(model_id)[name]
+        address = self.address(model_id, name)
+        bits = 0
+        for each in range(address, address + size):
+            bits = bits << 16 | self.holding[each]
+        negative = kind in ("int16", "int32", "sunssf") and bits >> (16 * size - 1)
+        return bits - (1 << 16 * size) if negative else bits
+
+
+@pytest.fixture
+def sunspec_device():
+    return SunspecDevice
+
+
+@pytest.fixture
+def definition():
+    return sunspec_definition
+
+
+@pytest.fixture
+def attach(serve):
+    """attach({unit number: Unit}, unit=1) -> the registers of that unit, over TCP."""
+    lines = []
+
+    def start(units, unit=1):
+        line = Line(TcpLink("127.0.0.1", serve(units), timeout_s=2.0))
+        lines.append(line)
+        return UnitRegisters(line, unit)
+
+    yield start
+    for line in lines:
+        line.close()

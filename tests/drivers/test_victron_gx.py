@@ -1,0 +1,169 @@
+"""The battery behind a Victron GX: signs, phases, the 60 s dead-man, the BMS's limits."""
+
+import pytest
+
+from control.records import Quantity, Setpoint
+from drivers.device import DeviceError
+from drivers.victron_gx import VictronGx
+
+VEBUS, BMS = 227, 225
+
+
+def power(kw, lease_s=60.0):
+    return Setpoint("battery", Quantity.POWER_KW, kw, lease_s)
+
+
+class Rig:
+    def __init__(self, attach, unit, *, phases=1, wide=True, bms=True):
+        self.system = unit({840: 512, 841: 39, 842: 2000, 843: 64, 844: 1, 2902: 1})
+        self.system.put(800, [0x6162, 0x6364, 0x6566, 0, 0, 0])
+        self.vebus = unit({28: phases, 31: 3, 37: 0, 40: 0, 41: 0})
+        if wide:
+            self.vebus.put(96, [0] * 6)
+        self.bms = unit({305: 560, 306: 440, 307: 500, 308: 800})
+        units = {100: self.system, VEBUS: self.vebus, BMS: self.bms}
+        self.registers = attach(units, VEBUS)
+        self.driver = VictronGx(
+            name="battery",
+            unit=VEBUS,
+            charge_max_kw=4.0,
+            discharge_max_kw=4.0,
+            battery_unit=BMS if bms else None,
+        )
+        self.identity = self.driver.connect(self.registers, 0.0)
+
+    def read(self, now_s):
+        return self.driver.read(self.registers, now_s)
+
+    def write(self, kw, now_s, lease_s=60.0):
+        return self.driver.write(self.registers, power(kw, lease_s), now_s)
+
+    def setpoints(self):
+        return [values for address, values in self.vebus.writes]
+
+
+@pytest.fixture
+def rig(attach, unit):
+    return lambda **options: Rig(attach, unit, **options)
+
+
+def test_charging_is_negative_here_and_positive_there(rig):
+    measured = rig().read(1.0)
+    assert measured.power_kw == -2.0
+    assert measured.soc_frac == 0.64
+    assert measured.voltage_v == pytest.approx(51.2)
+    assert measured.charge_limit_kw == pytest.approx(50.0 * 51.2 / 1000)
+    assert measured.discharge_limit_kw == pytest.approx(80.0 * 51.2 / 1000)
+    assert measured.state == "running"
+    assert measured.setpoint_kw is None
+
+
+def test_it_takes_external_control_and_names_itself(rig):
+    gx = rig()
+    assert gx.system.holding[2902] == 3
+    assert (gx.identity.maker, gx.identity.serial) == ("Victron Energy", "abcdef")
+
+
+@pytest.mark.parametrize(
+    ("phases", "wide", "expected"),
+    [
+        (1, True, [[0xFFFF, 0x10000 - 3000]]),
+        (3, True, [[0xFFFF, 0x10000 - 1000] * 3]),
+        (1, False, [[0x10000 - 3000]]),
+        (3, False, [[0x10000 - 1000], [0x10000 - 1000] * 2]),
+    ],
+)
+def test_discharging_feeds_out_on_every_phase(rig, phases, wide, expected):
+    gx = rig(phases=phases, wide=wide)
+    assert gx.write(3.0, 1.0) == 3.0
+    assert gx.setpoints() == expected
+    assert gx.read(2.0).setpoint_kw == 3.0
+
+
+def test_charging_takes_power_in(rig):
+    gx = rig()
+    assert gx.write(-1.5, 1.0) == -1.5
+    assert gx.setpoints() == [[0, 1500]]
+
+
+def test_the_setpoint_is_refreshed_within_the_dead_man_until_the_lease_ends(rig):
+    gx = rig()
+    gx.write(1.0, 0.0, lease_s=300.0)
+    for now_s in range(1, 400):
+        measured = gx.read(float(now_s))
+    assert len(gx.setpoints()) == 15  # every 20 s of 300 s
+    assert measured.setpoint_kw is None  # the Multi has dropped it by now
+
+
+def test_a_setpoint_that_another_master_overwrites_is_told(rig):
+    gx = rig()
+    gx.vebus.after_write = lambda unit, *_: unit.put(96, [0, 250])
+    assert gx.write(1.0, 0.0) == -0.25
+
+
+def test_a_quarrel_over_external_control_does_not_wear_the_flash(rig):
+    gx = rig()
+    for now_s in range(1, 400):
+        gx.system.put(2902, [2])
+        gx.read(float(now_s))
+    assert [address for address, _ in gx.system.writes].count(2902) == 2
+    with pytest.raises(DeviceError, match="another master"):
+        gx.write(1.0, 400.0)
+
+
+def test_more_than_a_register_holds_is_refused(rig):
+    with pytest.raises(DeviceError, match="does not fit"):
+        rig(wide=False).write(-40.0, 0.0)
+
+
+def test_a_battery_of_no_volts_is_unknown(rig):
+    gx = rig()
+    gx.system.put(840, [0, 0, 0, 0, 0])
+    measured = gx.read(1.0)
+    assert (measured.power_kw, measured.soc_frac, measured.voltage_v) == (None, None, None)
+    assert measured.charge_limit_kw is None
+
+
+@pytest.mark.parametrize("silence", ["refused", "unpublished"])
+def test_a_silent_bms_is_trusted_for_ten_seconds(rig, silence):
+    gx = rig()
+    assert gx.read(1.0).charge_limit_kw == pytest.approx(2.56)
+    if silence == "refused":
+        gx.bms.holding.clear()
+    else:
+        gx.bms.put(305, [0, 0, 0, 0])
+    assert gx.read(11.0).charge_limit_kw == pytest.approx(2.56)
+    with pytest.raises(DeviceError, match="no limits from the BMS"):
+        gx.read(11.1)
+
+
+def test_no_charge_current_is_a_limit_of_nothing(rig):
+    gx = rig()
+    gx.bms.put(307, [0])
+    assert gx.read(1.0).charge_limit_kw == 0.0
+
+
+def test_without_a_bms_there_are_no_limits_to_tell(rig):
+    measured = rig(bms=False).read(1.0)
+    assert (measured.charge_limit_kw, measured.discharge_limit_kw) == (None, None)
+
+
+def test_release_zeroes_the_setpoint_and_returns_control(rig):
+    gx = rig()
+    gx.write(2.0, 0.0)
+    gx.driver.release(gx.registers, 1.0)
+    assert gx.vebus.holding[97] == 0
+    assert gx.system.holding[2902] == 1
+
+
+def test_one_unit_alone_is_not_enough():
+    class Alone:
+        def read(self, address, count, table=None):
+            return [0] * count
+
+        def write(self, address, values):
+            pass
+
+    driver = VictronGx(name="b", unit=1, charge_max_kw=1.0, discharge_max_kw=1.0)
+    with pytest.raises(DeviceError, match="through a bus"):
+        driver.connect(Alone(), 0.0)
