@@ -35,7 +35,7 @@ class Draft:
 def draft(table: type[Table], raw: Any, bad: Collection[Where], where: Where = ()) -> Draft:
     """What of the raw table `raw` at `where` is usable; `bad` are the keys that have errors."""
     values: dict[str, Any] = {}
-    for key, (name, field) in table.keys().items():
+    for key, (name, field) in table.entries().items():
         here = (*where, key)
         if key not in raw:
             if not field.is_required():
@@ -84,7 +84,7 @@ def line(error: ErrorDetails, raw: dict[str, Any]) -> str:
     table, key = _owner(where[:at], raw), str(where[at])
     if error["type"] == "extra_forbidden":
         return f"{assigned(where, error['input'])}: {_unknown_key(table, key)}"
-    field = table.keys()[key][1]
+    field = table.entries()[key][1]
     if tables(field.annotation) and not error["type"].startswith(("missing", "union_tag")):
         brackets = f"[[{key}]]" if is_array(field) else f"[{key}]"
         return f"{assigned(where, error['input'])}: must be written as {brackets}"
@@ -107,7 +107,7 @@ def _owner(path: Where, raw: Any) -> type[Table]:
     for part in path:
         raw = raw[part]
         if isinstance(part, str):
-            field = table.keys()[part][1]
+            field = table.entries()[part][1]
         if field is not None and not isinstance(raw, tuple):
             table = _table(field, raw)
     return table
@@ -116,7 +116,7 @@ def _owner(path: Where, raw: Any) -> type[Table]:
 def _choice(table: type[Table], key: str, item: bool) -> str:
     if key == "kind":
         return '"tcp" or "rtu"'
-    field = table.keys()[key][1]
+    field = table.entries()[key][1]
     if tables(field.annotation):
         return f"a [{key}] table"
     return allowed(field, item)
@@ -138,7 +138,7 @@ def drivers() -> dict[str, tuple[str, ...]]:
     """Driver names that fit each role."""
     return {
         role: _literals(table.model_fields["driver"])
-        for role, (_, field) in Site.keys().items()
+        for role, (_, field) in Site.entries().items()
         for table in tables(field.annotation)
         if "driver" in table.model_fields
     }
@@ -146,13 +146,13 @@ def drivers() -> dict[str, tuple[str, ...]]:
 
 def _unknown_key(table: type[Table], key: str) -> str:
     """Why a key is not allowed in a table, and what was perhaps meant."""
-    known = table.keys()
+    known = table.entries()
     if meant := near(key, known):
         return f"unknown key, did you mean {meant}?"
     homes = [
         top
-        for top, (_, field) in Site.keys().items()
-        if any(key in set(home.keys()) for home in tables(field.annotation))
+        for top, (_, field) in Site.entries().items()
+        if any(key in home.entries() for home in tables(field.annotation))
     ]
     if homes and table is not Site:
         return f"unknown key here, it belongs to {' or '.join(f'[{home}]' for home in homes)}"

@@ -54,7 +54,7 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     @classmethod
-    def keys(cls) -> dict[str, tuple[str, FieldInfo]]:
+    def entries(cls) -> dict[str, tuple[str, FieldInfo]]:
         """Key in the file -> attribute and field."""
         return {f.alias or name: (name, f) for name, f in cls.model_fields.items()}
 
@@ -165,6 +165,7 @@ class Device(Table):
     name: Name = Field(description="Unique among the devices; also on MQTT.")
     bus: Name = Field(description="Name of the bus it is on.")
     unit: Unit = Field(description="Unit address; 1 to 247 on a serial line.")
+    driver: str
 
 
 class Pv(Device):
@@ -186,14 +187,13 @@ class Battery(Device):
 
     driver: Literal["victron-gx", "sunspec-storage"] = Field(description="What it speaks.")
     battery_unit: Unit | None = Field(
-        None, description="Unit address of the BMS; victron-gx needs it, nothing else has it."
+        None,
+        description="victron-gx: the BMS's unit; without one only this file limits the battery.",
     )
     capacity_kwh: Kwh = Field(description="Usable energy from empty to full.")
     charge_max_kw: Kw = Field(description="At the AC side, as a positive number.")
     discharge_max_kw: Kw = Field(description="At the AC side.")
-    inverter_rated_kw: Kw = Field(
-        description="Rating of its inverter; default: the larger of the two power limits."
-    )
+    inverter_rated_kw: Kw = Field(description="AC rating of its inverter, for its efficiency.")
     soc_min_frac: Fraction = Field(description="Never discharged below.")
     soc_max_frac: Fraction = Field(description="Never charged above.")
     reserve_soc_frac: Fraction = Field(

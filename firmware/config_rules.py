@@ -101,8 +101,6 @@ def _battery_power(key: str) -> Rule:
 
 
 def _battery_unit(battery: Battery) -> Found:
-    if battery.driver == "victron-gx" and battery.battery_unit is None:
-        yield "battery_unit", "victron-gx needs the BMS's unit number on the GX"
     if battery.driver != "victron-gx" and battery.battery_unit is not None:
         yield "battery_unit", f"must be left out with driver {shown(battery.driver)}"
 

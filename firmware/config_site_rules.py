@@ -17,7 +17,7 @@ Problem = tuple[Where, str]
 SiteRule = Callable[[Site], Iterator[Problem]]
 
 _DEVICE_TABLES = ("pv", "wind", "battery", "generator")
-_PERIODS_PER_LEASE = 5
+_PERIODS_PER_LEASE = 3
 _ZONE_TOLERANCE_H = 4.0  # western China is 3.1 h off its sun
 _MAJOR_CURRENCIES = ("AUD", "CAD", "CHF", "EUR", "GBP", "NZD", "SGD", "USD")
 _MAX_MAJOR_PER_KWH = 5.0
@@ -139,7 +139,7 @@ def _relay(site: Site) -> Iterator[Problem]:
 def _times(site: Site) -> Iterator[Problem]:
     least = _PERIODS_PER_LEASE * site.loop.period_s
     if site.safety.lease_s < least:
-        yield ("safety", "lease_s"), f"must be at least {number(least)}, 5 times loop.period_s"
+        yield ("safety", "lease_s"), f"must be at least {number(least)}, 3 times loop.period_s"
 
 
 def _bus_times(site: Site) -> Iterator[Problem]:

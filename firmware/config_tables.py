@@ -57,7 +57,7 @@ class Irradiance(Table):
     """`[irradiance]`: G = gain * (U - offset_v) * w_m2_per_v, sampled through an SPI converter."""
 
     adc: Literal["mcp3208", "mcp3008"] = Field(description="12 or 10 bits.")
-    spi_bus: int = Field(0, ge=0, le=1, description="/dev/spidev<bus>.<device>.")
+    spi_bus: int = Field(0, ge=0, le=1, description="Number of the bus in /dev/spidev0.0.")
     spi_device: int = Field(0, ge=0, le=2, description="Chip select.")
     channel: Channel = Field(description="The sensor's input.")
     reference_v: Annotated[float, Says("V, not mV", "V")] = Field(

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from control.cycle import Decision, decide
 from control.records import Advice, Applied, Orders, Sample
@@ -103,6 +103,16 @@ class Loop:
         self._ports.heartbeat()
         self.timing.cycles += 1
         return decision
+
+    def statistics(self) -> dict[str, Any]:
+        """Cycle counts, lateness and stage times."""
+        timing = self.timing
+        return {
+            "cycles": timing.cycles,
+            "cycles_missed": timing.missed,
+            "lateness": timing.lateness.summary(),
+            "stages": {name: stage.summary() for name, stage in timing.stages.items()},
+        }
 
     def run(self, stopping: Callable[[], bool], fed: Callable[[Decision], None]) -> None:
         """Step at every tick until `stopping`; `fed` is called last in each cycle."""

@@ -193,7 +193,8 @@ class Ports:
             return
         if command.generator_relay is not None:
             self._try_pins(lambda: pins.set_generator_relay(bool(command.generator_relay)))
-        self._try_pins(lambda: pins.set_led(command.alarm))
+        if pins.is_open:
+            self._try_pins(lambda: pins.set_led(command.alarm))
 
     def _try_pins(self, action: Callable[[], None]) -> None:
         """Do something with the pins; what goes wrong is kept as a fault, not raised."""

@@ -73,17 +73,7 @@ class Service:
                 self._notifier.close()
         self._summarise()
         if stats is not None:
-            stats.write_text(json.dumps(self.statistics(), indent=1) + "\n")
-
-    def statistics(self) -> dict[str, object]:
-        """Cycle counts, lateness and stage times, for the bench and the summary."""
-        timing = self.loop.timing
-        return {
-            "cycles": timing.cycles,
-            "cycles_missed": timing.missed,
-            "lateness": timing.lateness.summary(),
-            "stages": {name: stage.summary() for name, stage in timing.stages.items()},
-        }
+            stats.write_text(json.dumps(self.loop.statistics(), indent=1) + "\n")
 
     def _feed(self, decision: Decision) -> None:
         """Feed the watchdog, last of all; say once when the first setpoints are out."""

@@ -1,5 +1,6 @@
 """PV and wind inverters of the simulated plant."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import exp
 
@@ -78,7 +79,7 @@ def wind_kw(truth: WindTruth, wind_m_s: float) -> float:
     return truth.rated_kw * (wind_m_s**3 - cut_in) / (truth.rated_m_s**3 - cut_in)
 
 
-class Inverter:
+class Inverter(ABC):
     """Connection, limit and energy counter that PV and wind inverters have in common."""
 
     __slots__ = (
@@ -117,8 +118,9 @@ class Inverter:
         self._energy_kwh = 0.0
         self._temperature_degc = 0.0
 
+    @abstractmethod
     def _potential_kw(self, weather: Weather) -> float:
-        raise NotImplementedError
+        """AC power under this weather, kW; keeps the temperature as well."""
 
     def look(self, weather: Weather) -> float:
         """AC power that the weather allows, in kW."""

@@ -1,0 +1,115 @@
+"""`nanogrid hil`: the bench."""
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+
+class SpeedType(click.ParamType[float | None]):
+    """`max`, or a multiple of real time."""
+
+    name = "N|max"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | None:
+        """None for `max`."""
+        if value == "max":
+            return None
+        try:
+            number = float(value)
+        except ValueError:
+            number = 0.0
+        if not 0.0 < number <= 1e6:
+            self.fail(f"{value!r}: must be max or a number above 0", param, ctx)
+        return number
+
+
+@click.group()
+def hil() -> None:
+    """Bench: the real controller against a simulated nano-grid."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+
+
+@hil.command()
+@click.argument("scenario", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--speed",
+    type=SpeedType(),
+    default="max",
+    show_default=True,
+    help="1: real time, `nanogrid run` as its own process. max or another multiple: virtual time"
+    " in lockstep, reproducible by the scenario's seed.",
+)
+@click.option(
+    "--report",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=None,
+    help="Where report.html, summary.json and the recording go.  [default: out/SCENARIO]",
+)
+def run(scenario: Path, speed: float | None, folder: Path | None) -> None:
+    """Run SCENARIO (TOML) and write its report.
+
+    The controller is the real one: it meets simulated devices behind real Modbus sockets, and a
+    simulated SPI converter and GPIO.
+    """
+    from hil.live import LiveError
+    from hil.progress import Watch, print_summary
+    from hil.run import Speed, run_scenario
+    from hil.scenario import LoadedScenario, ScenarioError
+
+    folder = folder or Path("out") / scenario.stem
+    try:
+        loaded = LoadedScenario(scenario)
+        with Watch(loaded.scenario.scenario) as watch:
+            how = Speed(live=speed == 1.0, multiple=speed)
+            summary = run_scenario(loaded, folder, how, watch)
+    except ScenarioError as error:
+        click.echo("\n".join(error.errors), err=True)
+        sys.exit(2)
+    except (LiveError, OSError) as error:
+        click.echo(f"nanogrid hil run: {error}", err=True)
+        sys.exit(1)
+    print_summary(summary, folder)
+
+
+@hil.command()
+@click.argument("scenario", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("out/serve"),
+    show_default=True,
+    help="Where the site file for the controller goes.",
+)
+def serve(scenario: Path, folder: Path) -> None:
+    """Serve SCENARIO's devices in real time for a controller that you start yourself.
+
+    Prints the command that starts it. Ctrl-C ends it.
+    """
+    import time
+
+    from hil.live import served
+    from hil.scenario import LoadedScenario, ScenarioError
+    from hil.world import World
+
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        world = World(LoadedScenario(scenario), float(int(time.time())))
+    except ScenarioError as error:
+        click.echo("\n".join(error.errors), err=True)
+        sys.exit(2)
+    try:
+        with served(world, folder, None) as (site, environment):
+            settings = " ".join(f"{name}={value}" for name, value in environment.items())
+            click.echo(f"{settings} nanogrid run --config {site}")
+            while True:
+                time.sleep(1.0)
+    except KeyboardInterrupt:
+        click.echo("stopped", err=True)
+    finally:
+        world.close()

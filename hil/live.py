@@ -1,0 +1,106 @@
+"""A run in real time: `nanogrid run` as a process of its own against the bench's sockets."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from firmware.recording import Recording
+from firmware.replay import replay
+from hil.fake_pi_link import FakePiServer
+from hil.observer import Observer
+from hil.site_file import to_toml
+from hil.world import World
+
+TICK_S = 0.05
+STOP_S = 15.0
+
+
+class LiveError(Exception):
+    """The controller's process failed; the message says how."""
+
+
+@contextmanager
+def served(
+    world: World, folder: Path, history: Path | None
+) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Let the world run in real time; yield the site file and environment for a controller."""
+    stopping = threading.Event()
+    thread = threading.Thread(target=_advance, args=(world, stopping), name="world", daemon=True)
+    table = dict(world.site())
+    if history is not None:
+        table["forecast"] = {**table.get("forecast", {}), "history": str(history)}
+    site = folder / "site.toml"
+    site.write_text(to_toml(table), encoding="utf-8")
+    with (
+        tempfile.TemporaryDirectory(prefix="nanogrid-") as short,  # socket paths are limited
+        FakePiServer(world.pi, Path(short) / "pi") as pi,
+    ):
+        thread.start()
+        try:
+            yield site, pi.environment()
+        finally:
+            stopping.set()
+            thread.join()
+
+
+def _advance(world: World, stopping: threading.Event) -> None:
+    started = time.monotonic()
+    while not stopping.wait(TICK_S):
+        world.advance(time.monotonic() - started)
+
+
+def run_live(
+    world: World,
+    observer: Observer,
+    folder: Path,
+    history: Path | None,
+    progress: Callable[[float, Observer], None],
+) -> Mapping[str, Any]:
+    """Run the scenario in real time; return the controller's own statistics. Raises LiveError."""
+    recording, stats = folder / "cycles.jsonl.gz", folder / "loop.json"
+    duration_s = world.loaded.scenario.scenario.duration_h * 3600.0
+    with served(world, folder, history) as (site, environment):
+        command = [sys.executable, "-m", "firmware", "run", "--config", str(site)]
+        command += ["--record", str(recording), "--stats", str(stats)]
+        with (folder / "controller.log").open("w") as log:
+            process = subprocess.Popen(command, env=os.environ | environment, stderr=log)
+            try:
+                _wait(process, world, duration_s, lambda s: progress(s, observer))
+            finally:
+                _stop(process)
+    if process.returncode != 0 or not stats.exists():
+        raise LiveError(f"the controller ended with status {process.returncode}; see {log.name}")
+    for replayed in replay(Recording(recording)):
+        observer.controller.add(replayed.cycle.sample, replayed.cycle.advice, replayed.decision)
+    found: Mapping[str, Any] = json.loads(stats.read_text())
+    return found
+
+
+def _wait(
+    process: subprocess.Popen[bytes],
+    world: World,
+    duration_s: float,
+    progress: Callable[[float], None],
+) -> None:
+    while world.elapsed_s < duration_s and process.poll() is None:
+        progress(world.elapsed_s)
+        time.sleep(0.2)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

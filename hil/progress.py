@@ -1,0 +1,89 @@
+"""What a person sees while a scenario runs, and at its end."""
+
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from hil.observer import Observer
+from hil.scenario import Head
+
+REFRESH_S = 0.2
+
+
+class Watch:
+    """A live line on standard error; silent when that is no terminal."""
+
+    def __init__(self, head: Head) -> None:
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[now]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = self._progress.add_task(
+            head.title, total=head.duration_h * 3600.0, now="starting"
+        )
+        self._next_s = 0.0
+
+    def __enter__(self) -> "Watch":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, elapsed_s: float, observer: Observer) -> None:
+        """Show where the run is, a few times a second."""
+        now = time.monotonic()
+        if now < self._next_s:
+            return
+        self._next_s = now + REFRESH_S
+        self._progress.update(self._task, completed=elapsed_s, now=observer.glance())
+
+
+def print_summary(summary: dict[str, object], folder: Path) -> None:
+    """Print the verdict of a run and where its report is."""
+    currency = summary["currency"]
+    table = Table(title=str(summary["title"]), show_header=False)
+    cost, other = _number(summary, "cost"), _number(summary, "cost_rule_based")
+    saved = f" ({100 * (other - cost) / abs(other):+.1f} % saved)" if other else ""
+    rows = (
+        ("cost", f"{cost:.2f} {currency}{saved}"),
+        ("cost, rule-based controller", f"{other:.2f} {currency}"),
+        (
+            "energy balance",
+            f"closed to {100 * _number(summary, 'energy_balance_error_frac'):.2g} %",
+        ),
+        ("limit violations", str(summary["limit_violations"])),
+        ("unserved", f"{_number(summary, 'unserved_kwh'):.2f} kWh"),
+        ("generator", f"{summary['generator_starts']} starts, {_number(summary, 'fuel_l'):.1f} l"),
+        ("cycles", f"{summary['cycles']}, {summary['cycles_missed']} missed"),
+        (
+            "simulated",
+            f"{_number(summary, 'sim_s') / 3600:.1f} h in {_number(summary, 'wall_s'):.0f} s",
+        ),
+    )
+    for name, value in rows:
+        table.add_row(name, value)
+    console = Console()
+    console.print(table)
+    console.print(f"report: {folder / 'report.html'}", highlight=False)
+
+
+def _number(summary: dict[str, object], key: str) -> float:
+    value = summary[key]
+    assert isinstance(value, int | float)
+    return float(value)

@@ -1,0 +1,183 @@
+"""A scenario file: which site, which weather and load, how reality differs, what goes wrong."""
+
+import tomllib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from firmware.config import SiteError, load_site
+from firmware.config_errors import line
+from firmware.config_models import Table
+from hil.fake_pi import PiFault
+from hil.wire_faults import Fault as WireFault
+
+HOUR_S = 3600.0
+FAULTS = tuple(sorted({*(fault.value for fault in WireFault), *(f.value for f in PiFault)}))
+SITE_FAULTS = ("emergency_stop", "generator_trip", "generator_stop", "generator_crank_fails")
+
+
+class ScenarioError(Exception):
+    """A scenario that cannot be run: one line for everything that is wrong with it."""
+
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = errors
+
+
+class Head(Table):
+    """`[scenario]`: name, time, the site under test."""
+
+    title: str = Field(min_length=1, description="Heading of the report.")
+    site: str = Field(description="The site file, relative to this one.")
+    start: str = Field(description="First moment, ISO 8601 with offset.")
+    duration_h: float = Field(24.0, gt=0, le=24 * 366, description="How long.")
+    seed: int = Field(0, ge=0, le=2**31, description="Of weather, load, noise and deviations.")
+    history_days: int = Field(28, ge=0, le=60, description="Measured past given to forecasters.")
+    plan_iterations: int = Field(
+        40, ge=1, le=100000, description="Planner's effort in virtual time, counted."
+    )
+
+    @field_validator("start")
+    @classmethod
+    def _is_a_time(cls, text: str) -> str:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            raise ValueError("must be an ISO 8601 time") from None
+        if moment.tzinfo is None:
+            raise ValueError("must have an offset, such as Z")
+        return text
+
+    @property
+    def start_utc_s(self) -> float:
+        """The first moment."""
+        return datetime.fromisoformat(self.start).astimezone(UTC).timestamp()
+
+
+class WeatherTable(Table):
+    """`[weather]`: synthetic by kind, or measured PV power or irradiance from a CSV."""
+
+    kind: Literal["clear", "broken", "cloudy", "mixed"] = Field("mixed", description="Sky.")
+    tilt_deg: float = Field(25.0, ge=0, le=90, description="Of the arrays.")
+    wind_mean_m_s: float = Field(5.0, ge=0, le=30, description="Mean wind speed.")
+    csv: str = Field("", description="Measured file; empty: synthetic.")
+    column: str = Field("", description="A column in kW (PV power) or W/m2 (irradiance).")
+    scale: float = Field(1.0, gt=0, le=1e6, description="Times the column.")
+    ambient_degc: float = Field(20.0, ge=-50, le=60, description="With a measured file.")
+
+
+class LoadTable(Table):
+    """`[load]`: synthetic by kind, or measured."""
+
+    kind: Literal["home", "clinic", "workshop"] = Field("home", description="Whose load.")
+    kwh_per_day: float = Field(12.0, gt=0, le=5000, description="Mean consumption.")
+    csv: str = Field("", description="Measured file; empty: synthetic.")
+    column: str = Field("", description="A column in kW.")
+    scale: float = Field(1.0, gt=0, le=1e6, description="Times the column.")
+
+
+class Outage(Table):
+    """An `[[outage]]` of the utility."""
+
+    from_h: float = Field(ge=0, description="Hours after the start.")
+    to_h: float = Field(gt=0, description="Hours after the start.")
+
+
+class Fault(Table):
+    """A `[[fault]]` of a device, a bus, the Pi's converter or the plant."""
+
+    kind: str = Field(description="What goes wrong.")
+    target: str = Field("", description="Device or bus; adc channel for the Pi's faults; or empty.")
+    at_h: float = Field(ge=0, description="Hours after the start.")
+    for_s: float = Field(gt=0, le=1e7, description="For how long.")
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        if kind not in (*FAULTS, *SITE_FAULTS):
+            raise ValueError("must be one of " + ", ".join((*FAULTS, *SITE_FAULTS)))
+        return kind
+
+
+class Scenario(Table):
+    """A whole scenario file."""
+
+    scenario: Head
+    weather: WeatherTable = WeatherTable()
+    load: LoadTable = LoadTable()
+    outage: tuple[Outage, ...] = ()
+    fault: tuple[Fault, ...] = ()
+    plant: Annotated[dict[str, Any], Field(description="True parameters of the plant.")] = {}  # noqa: RUF012
+    der: tuple[str, ...] = Field((), description="Devices with SunSpec's 700 models.")
+
+    @model_validator(mode="after")
+    def _columns(self) -> Self:
+        for name, table in (("weather", self.weather), ("load", self.load)):
+            if table.csv and not table.column:
+                raise ValueError(f"{name}.column: missing, {name}.csv needs one")
+        return self
+
+    def outage_at(self, elapsed_s: float) -> bool:
+        """Whether the utility is away."""
+        hours = elapsed_s / HOUR_S
+        return any(outage.from_h <= hours < outage.to_h for outage in self.outage)
+
+
+class LoadedScenario:
+    """A scenario with its site and the files it names."""
+
+    def __init__(self, path: Path) -> None:
+        """Read and check everything; raises ScenarioError."""
+        self.path = path
+        content = _parse(path)
+        try:
+            self.scenario = Scenario.model_validate(_frozen(content))
+        except ValidationError as error:
+            found = error.errors(include_url=False, include_context=False)
+            raise ScenarioError([f"{path}: {line(each, content)}" for each in found]) from None
+        self.site_path = self.file(self.scenario.scenario.site)
+        try:
+            self.site = load_site(self.site_path)
+        except SiteError as error:
+            raise ScenarioError(error.errors) from None
+        self.site_table: Mapping[str, Any] = tomllib.loads(self.site_path.read_text("utf-8"))
+        errors = [f"{path}: {text}" for text in self._wrong_targets()]
+        if errors:
+            raise ScenarioError(errors)
+
+    def _wrong_targets(self) -> list[str]:
+        """Faults of what is not there."""
+        named = {device.name for device in self.site.devices} | {b.name for b in self.site.bus}
+        wire, pi = {fault.value for fault in WireFault}, {fault.value for fault in PiFault}
+        errors = []
+        for index, fault in enumerate(self.scenario.fault):
+            where = f"fault[{index}].target = {fault.target!r}"
+            on_pi = fault.kind in pi and fault.target in ("", *"01234567")
+            if fault.kind not in SITE_FAULTS and not on_pi and fault.target not in named:
+                errors.append(f"{where}: must be one of {', '.join(sorted(named))}")
+            elif fault.kind in wire - pi and fault.target not in named:
+                errors.append(f"{where}: {fault.kind} needs a device or a bus")
+        return errors
+
+    def file(self, name: str) -> Path:
+        """A file that the scenario names, relative to it."""
+        return (self.path.parent / name).resolve()
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ScenarioError([f"{path}: {error.strerror}"]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ScenarioError([f"{path}: {error}"]) from None
+
+
+def _frozen(value: Any) -> Any:
+    """Lists as tuples, which strict models want."""
+    if isinstance(value, dict):
+        return {key: _frozen(item) for key, item in value.items()}
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
