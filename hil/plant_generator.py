@@ -60,6 +60,7 @@ class Generator:
         "_tries",
         "_truth",
         "_used_l",
+        "_warm",
         "_will_fire",
         "phase",
         "power_kw",
@@ -75,6 +76,7 @@ class Generator:
         self._energy_kwh = 0.0
         self._fuel_l = truth.initial_fuel_frac * truth.tank_l
         self._used_l = 0.0
+        self._warm = False  # has been through its warm-up since it started
         self._locked_out = False
         self._alarm = ""
         self._reverse_s = 0.0
@@ -129,7 +131,7 @@ class Generator:
             else:
                 self._alarm = "out of fuel"
         elif self._run_request and self.phase == "cooling":
-            self._enter("running")  # still warm
+            self._enter("running" if self._warm else "warming")
         elif not self._run_request and self.phase == "starting":
             self._enter("stopped")
         elif not self._run_request and self.phase in ("warming", "running"):
@@ -176,7 +178,7 @@ class Generator:
         self._protect(dt_s)
         self._advance(dt_s)
         rate = (self._used_l - used_l) / dt_s * 3600.0
-        self._warm(dt_s, ambient_degc)
+        self._heat(dt_s, ambient_degc)
         return self._state(was_on_bus and self.on_bus, rate)
 
     def _protect(self, dt_s: float) -> None:
@@ -219,7 +221,8 @@ class Generator:
             else:
                 self._lock_out("failed to start")
         else:
-            self._enter("running" if self.phase == "warming" else "stopped")
+            self._warm = self.phase == "warming"
+            self._enter("running" if self._warm else "stopped")
 
     def _burn(self, part_s: float) -> None:
         if self.phase not in TURNING:
@@ -244,6 +247,7 @@ class Generator:
 
     def _halt(self, alarm: str) -> None:
         self._enter("stopped")
+        self._warm = False
         self._alarm = alarm
         self._reverse_s = 0.0
 
@@ -251,7 +255,7 @@ class Generator:
         self._halt(alarm)
         self._locked_out = True
 
-    def _warm(self, dt_s: float, ambient_degc: float) -> None:
+    def _heat(self, dt_s: float, ambient_degc: float) -> None:
         target, tau_s = ambient_degc, 3600.0
         if self.phase in TURNING:
             target = 75.0 + 13.0 * max(0.0, self.power_kw) / self._truth.rated_kw

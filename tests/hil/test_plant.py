@@ -132,6 +132,7 @@ def check_step(before: PlantState, now: PlantState) -> None:
         assert now.battery.charge_limit_kw >= 0.0 <= now.battery.discharge_limit_kw
     if now.generator and before.generator:
         assert now.generator.power_kw == 0.0 or before.generator.phase in ("running", "cooling")
+        assert now.generator.power_kw == 0.0 or before.generator.run_h >= 20.0 / 3600.0 - 1e-9
         assert now.generator.fuel_l >= 0.0
     if now.mode != "grid":
         assert now.grid_kw == 0.0
@@ -254,6 +255,20 @@ def test_generator_cranks_warms_up_runs_and_cools_down() -> None:
     assert states[79].generator.power_kw == pytest.approx(3.0, abs=1e-3)
     assert states[79].generator.rpm == pytest.approx(1500.0, rel=0.01)
     assert states[-1].generator.starts == 1
+
+
+def test_a_withdrawn_request_ends_a_start_and_a_renewed_one_a_cool_down() -> None:
+    p = plant()
+    on, off = Controls(generator_run=True), Controls()
+    assert run(p, 2, NIGHT, 1.0, on)[-1].generator.phase == "starting"
+    assert p.step(1.0, NIGHT, 1.0, off).generator.phase == "stopped"
+    assert run(p, 30, NIGHT, 1.0, on)[-1].generator.phase == "warming"
+    assert p.step(1.0, NIGHT, 1.0, off).generator.phase == "cooling"
+    assert p.step(1.0, NIGHT, 1.0, on).generator.phase == "warming"  # not warm yet
+    assert run(p, 70, NIGHT, 1.0, on)[-1].generator.phase == "running"
+    assert p.step(1.0, NIGHT, 1.0, off).generator.phase == "cooling"
+    assert p.step(1.0, NIGHT, 1.0, on).generator.on_bus
+    assert p.state.generator.starts == 1
 
 
 def test_fuel_follows_the_curve_and_the_tank_runs_dry() -> None:
