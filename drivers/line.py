@@ -172,7 +172,7 @@ class Line:
         if client.connected:
             return
         try:
-            opened = client.connect()  # type: ignore[no-untyped-call]
+            opened = client.connect()
             if opened and isinstance(client, ModbusSerialClient) and client.socket is not None:
                 client.socket.reset_input_buffer()
         except _WIRE_ERRORS as error:

@@ -1,12 +1,13 @@
 """A battery behind a Victron GX device: Multi or Quattro in external control (ESS mode 3).
 
 Unit 100 tells the system's values, the VE.Bus unit takes the setpoint, the BMS's unit its limits.
-The setpoint falls dead 60 s after the last write, whatever the lease.
+The setpoint falls dead 60 s after the last write, whatever the lease. The measured power is that
+of the Multi's AC side, which the setpoint is about, not the battery's own.
 """
 
 from control.records import BatteryMeasurement, Quantity, Setpoint
 from drivers.device import DeviceError, Identity, Registers
-from drivers.modbus_device import Gateway, ModbusDevice, kilo, within
+from drivers.modbus_device import Gateway, ModbusDevice, within
 from drivers.registers import (
     FlashGuard,
     Kind,
@@ -27,9 +28,16 @@ _SLOW_EVERY = 5  # readings
 # The GX answers 0 for a value that no service publishes: a battery of 0 V is an unknown one.
 _BATTERY = RegisterMap(
     Register("volts", 840, Kind.U16, 0.1, low=1, high=1500),
-    Register("watts", 842, Kind.I16),
     Register("soc_percent", 843, Kind.U16, low=0, high=100),
-    gap=1,
+    gap=2,
+)
+_NO_POWER = frozenset({0x7FFF})
+_INVERTER = RegisterMap(
+    *(Register(f"in L{n}", 11 + n, Kind.I16, 10, _NO_POWER) for n in (1, 2, 3)),
+    *(Register(f"out L{n}", 22 + n, Kind.I16, 10, _NO_POWER) for n in (1, 2, 3)),
+    Register("phases", 28, Kind.U16, low=1, high=3),
+    Register("state", 31, Kind.U16),
+    gap=8,
 )
 _LIMITS = RegisterMap(
     Register("charge_volts", 305, Kind.U16, 0.1, low=1, high=1500),
@@ -40,9 +48,7 @@ _LIMITS = RegisterMap(
 _SERIAL = (800, 6)
 _HUB4_MODE = Register("Hub4Mode", 2902, Kind.U16, wear=Wear.FLASH)
 _EXTERNAL, _ESS = 3, 1
-_PHASES = Register("phases", 28, Kind.U16, low=1, high=3)
-_STATE = Register("state", 31, Kind.U16)
-_STATES = {0: "off", 1: "standby", 2: "fault"}  # all others are ways of running
+_STATES = {0: "off", 1: "standby", 2: "fault", 8: "standby"}  # all others are ways of running
 _WIDE = tuple(Register(f"setpoint L{n}", 94 + 2 * n, Kind.I32) for n in (1, 2, 3))
 _NARROW = tuple(Register(f"setpoint L{n}", at, Kind.I16) for n, at in ((1, 37), (2, 40), (3, 41)))
 
@@ -76,18 +82,17 @@ class VictronGx(ModbusDevice[BatteryMeasurement]):
         self._lease_end_s = 0.0
         self._limits_amps: tuple[float | None, float | None] = (None, None)
         self._limits_s = -_LIMITS_HOLD_S
-        self._state = "unknown"
         self._until_slow = 0
 
     def connect(self, registers: Registers, now_s: float) -> Identity:
         """Find the setpoint registers and take external control; no setpoint yet."""
         system = _at(registers, SYSTEM_UNIT)
-        phases = _number(registers, _PHASES) or 1
+        phases = int(_INVERTER.read(registers)["phases"] or 1)
         try:
             _number(registers, _WIDE[0])
-            self._setpoints = _WIDE[: int(phases)]
-        except DeviceError:
-            self._setpoints = _NARROW[: int(phases)]
+            self._setpoints = _WIDE[:phases]
+        except DeviceError:  # before Venus OS 3
+            self._setpoints = _NARROW[:phases]
         self._external = self._flash.write(system, _HUB4_MODE, _EXTERNAL, now_s)
         self._limits_s = now_s
         self._until_slow = 0
@@ -98,32 +103,29 @@ class VictronGx(ModbusDevice[BatteryMeasurement]):
         return Identity("Victron Energy", f"GX, VE.Bus unit {self.unit}", serial)
 
     def read(self, registers: Registers, now_s: float) -> BatteryMeasurement:
-        """Battery and limits every time; the Multi's state and ESS mode every fifth."""
+        """Power, charge and limits every time; whether we have control every fifth."""
         system = _at(registers, SYSTEM_UNIT)
         if self._until_slow <= 0:
             self._until_slow = _SLOW_EVERY
-            state = _number(registers, _STATE)
-            self._state = "unknown" if state is None else _STATES.get(int(state), "running")
             self._external = self._flash.write(system, _HUB4_MODE, _EXTERNAL, now_s)
         self._until_slow -= 1
         if now_s < self._lease_end_s and now_s - self._written_s >= _REFRESH_S:
             self._write_kw(registers, self._held_kw, now_s)
-        values = _BATTERY.read(system)
-        volts = values["volts"]
-        known = volts is not None
+        inverter = _INVERTER.read(registers)
+        battery = _BATTERY.read(system)
+        volts, soc_percent = battery["volts"], battery["soc_percent"]
+        if volts is None or soc_percent is None:
+            volts = soc_percent = None
         charge_kw, discharge_kw = self._limits_kw(registers, volts, now_s)
-        power_kw = kilo(values["watts"])  # the GX counts charging as positive
-        soc_percent = values["soc_percent"]
+        state = inverter["state"]
         return BatteryMeasurement(
-            power_kw=within(
-                -power_kw if known and power_kw is not None else None, -self._most_kw, self._most_kw
-            ),
-            soc_frac=soc_percent / 100 if known and soc_percent is not None else None,
+            power_kw=within(self._power_kw(inverter), -self._most_kw, self._most_kw),
+            soc_frac=None if soc_percent is None else soc_percent / 100,
             charge_limit_kw=charge_kw,
             discharge_limit_kw=discharge_kw,
             setpoint_kw=self._held_kw if now_s - self._written_s < DEAD_MAN_S else None,
             voltage_v=volts,
-            state=self._state,
+            state="unknown" if state is None else _STATES.get(int(state), "running"),
         )
 
     def write(self, registers: Registers, setpoint: Setpoint, now_s: float) -> float:
@@ -156,6 +158,14 @@ class VictronGx(ModbusDevice[BatteryMeasurement]):
         held = [_number(registers, register) or 0.0 for register in self._setpoints]
         self._written_s, self._held_kw = now_s, -sum(held) / 1000
         return self._held_kw
+
+    def _power_kw(self, inverter: dict[str, float | None]) -> float | None:
+        """What the Multi adds on its AC side: out of its output less into its input."""
+        if inverter["in L1"] is None or inverter["out L1"] is None:
+            return None
+        phases = range(1, len(self._setpoints) + 1)
+        watts = ((inverter[f"out L{n}"] or 0) - (inverter[f"in L{n}"] or 0) for n in phases)
+        return sum(watts) / 1000
 
     def _limits_kw(
         self, registers: Registers, volts: float | None, now_s: float

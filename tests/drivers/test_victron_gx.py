@@ -15,9 +15,9 @@ def power(kw, lease_s=60.0):
 
 class Rig:
     def __init__(self, attach, unit, *, phases=1, wide=True, bms=True):
-        self.system = unit({840: 512, 841: 39, 842: 2000, 843: 64, 844: 1, 2902: 1})
+        self.system = unit({840: 512, 841: 39, 842: 1900, 843: 64, 844: 1, 2902: 1})
         self.system.put(800, [0x6162, 0x6364, 0x6566, 0, 0, 0])
-        self.vebus = unit({28: phases, 31: 3, 37: 0, 40: 0, 41: 0})
+        self.vebus = unit(dict.fromkeys(range(3, 42), 0) | {28: phases, 31: 252, 12: 200})
         if wide:
             self.vebus.put(96, [0] * 6)
         self.bms = unit({305: 560, 306: 440, 307: 500, 308: 800})
@@ -56,6 +56,37 @@ def test_charging_is_negative_here_and_positive_there(rig):
     assert measured.discharge_limit_kw == pytest.approx(80.0 * 51.2 / 1000)
     assert measured.state == "running"
     assert measured.setpoint_kw is None
+
+
+@pytest.mark.parametrize(
+    ("phases", "into_w", "out_w", "kw"),
+    [
+        (1, [-300, 0, 0], [0, 0, 0], 0.3),
+        (3, [100, 200, -50], [50, 0, 0], -0.2),
+        (1, [0], [120], 0.12),
+    ],
+)
+def test_power_is_what_the_multi_adds_on_its_ac_side(rig, phases, into_w, out_w, kw):
+    gx = rig(phases=phases)
+    gx.vebus.put(12, [watts // 10 & 0xFFFF for watts in into_w])
+    gx.vebus.put(23, [watts // 10 & 0xFFFF for watts in out_w])
+    assert gx.read(1.0).power_kw == pytest.approx(kw)
+
+
+@pytest.mark.parametrize("raw", [0x7FFF, 30000])
+def test_power_that_cannot_be_is_unknown(rig, raw):
+    gx = rig()
+    gx.vebus.put(12, [raw])
+    assert gx.read(1.0).power_kw is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "state"), [(0, "off"), (2, "fault"), (8, "standby"), (3, "running"), (252, "running")]
+)
+def test_states_of_the_multi(rig, raw, state):
+    gx = rig()
+    gx.vebus.put(31, [raw])
+    assert gx.read(1.0).state == state
 
 
 def test_it_takes_external_control_and_names_itself(rig):
@@ -120,7 +151,7 @@ def test_a_battery_of_no_volts_is_unknown(rig):
     gx = rig()
     gx.system.put(840, [0, 0, 0, 0, 0])
     measured = gx.read(1.0)
-    assert (measured.power_kw, measured.soc_frac, measured.voltage_v) == (None, None, None)
+    assert (measured.soc_frac, measured.voltage_v) == (None, None)
     assert measured.charge_limit_kw is None
 
 
