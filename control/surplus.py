@@ -4,8 +4,8 @@ Five inputs, three outputs, 540 rules. The paper prints one rule and describes t
 rules here follow from the principles in `_store`, `_export` and `_p2p`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import product
 
@@ -62,11 +62,7 @@ class SurplusSettings:
     p2p: Points = ((0.0, 0.2), (0.5, 0.2), (1.0, 0.2))
 
     def __post_init__(self) -> None:
-        output_variables(self)
-        for variable in input_variables(self):
-            uncovered = variable.universe[variable.sampled().max(axis=0) <= 0.0]
-            if uncovered.size:
-                raise ValueError(f"{variable.name}: no term covers {uncovered[0]:g}")
+        _require_usable(self)
 
 
 def input_variables(settings: SurplusSettings) -> tuple[Variable, ...]:
@@ -97,22 +93,39 @@ def output_variables(settings: SurplusSettings) -> tuple[Variable, ...]:
     )
 
 
-def _fraction(
-    name: str, names: tuple[str, ...], shape: Callable[..., Shape], points: Points
-) -> Variable:
+@lru_cache(maxsize=8)  # the same settings are made anew wherever a site's parameters are at hand
+def _require_usable(settings: SurplusSettings) -> None:
+    """ValueError naming the key where a shape is malformed or values are left without a term."""
+    for variable in input_variables(settings):
+        uncovered = variable.universe[variable.sampled().max(axis=0) <= 0.0]
+        if uncovered.size:
+            raise ValueError(f"{variable.name}: no term covers {uncovered[0]:g}")
+    for variable in output_variables(settings):
+        if (variable.sampled().max(axis=1) <= 0.0).any():
+            raise ValueError(
+                f"{variable.name}: a term lies outside {variable.low}..{variable.high}"
+            )
+
+
+def _fraction(name: str, names: tuple[str, ...], shape: type[Shape], points: Points) -> Variable:
     return Variable(name, 0.0, 1.0, _terms(f"{name}_frac", names, shape, points))
 
 
 def _terms(
-    key: str, names: tuple[str, ...], shape: Callable[..., Shape], points: Points
+    key: str, names: tuple[str, ...], shape: type[Shape], points: Points
 ) -> tuple[Term, ...]:
     """Terms from a settings table; ValueError naming the key."""
     if len(points) != len(names):
         raise ValueError(f"{key}: {len(points)} terms given, {len(names)} needed")
-    try:
-        return tuple(Term(n, shape(*p)) for n, p in zip(names, points, strict=True))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{key}: {error}") from None
+    terms = []
+    for name, numbers in zip(names, points, strict=True):
+        if len(numbers) != len(fields(shape)):
+            raise ValueError(f"{key}: {name} {numbers}: {len(fields(shape))} numbers needed")
+        try:
+            terms.append(Term(name, shape(*numbers)))
+        except ValueError as error:
+            raise ValueError(f"{key}: {name} {error}") from None
+    return tuple(terms)
 
 
 DEFAULTS = SurplusSettings()
