@@ -16,7 +16,8 @@ class Slot:
     grid_kw: float
     generator_on: bool
     generator_kw: float
-    curtailed_kw: float
+    cover_deficit: bool
+    store_surplus: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,37 +41,32 @@ def current_slot(plan: Plan | None, now_s: float) -> Slot | None:
         plan.grid_kw[index],
         plan.generator_on[index],
         plan.generator_kw[index],
-        plan.curtailed_kw[index],
+        plan.cover_deficit[index],
+        plan.store_surplus[index],
     )
 
 
 def follow_on_grid(slot: Slot, net_kw: float, share_stored: float) -> Following:
-    """Battery power beside a grid.
+    """Battery power beside a grid, for the net load (load minus other sources) as measured.
 
-    `net_kw` is load minus all other sources as measured; `share_stored` says how much of a
-    surplus that the plan does not mention is charged. A slot that plans no exchange balances; one
-    that plans a battery power holds it, but a battery that was to cover load never exports, and
-    one that was to store surplus never buys.
+    What the plan buys to store or sells from store is held. Otherwise the battery follows the net
+    load where stored energy is worth less (deficit) or more (surplus) than the grid's price; of a
+    surplus that the plan would rather sell, what it did not foresee is split by `share_stored`.
     """
-    planned, net_planned_kw = slot.battery_kw, slot.battery_kw + slot.grid_kw
-    unplanned_kw = max(0.0, -net_kw) - max(0.0, -net_planned_kw)
-    extra_kw = share_stored * max(0.0, unplanned_kw)
-    if abs(slot.grid_kw) <= IDLE_KW and abs(planned) > IDLE_KW:
-        return Following(
-            net_kw if net_kw > 0 else max(net_kw, min(planned, 0.0) - extra_kw),
-            "plan: no exchange with the grid",
-        )
-    if planned > IDLE_KW and slot.grid_kw > 0:
-        if net_kw > 0:
-            return Following(min(planned, net_kw), f"plan: cover {planned:.2f} kW of the load")
-        return Following(-extra_kw, "plan to discharge meets a surplus")
-    if planned < -IDLE_KW and slot.grid_kw < 0:
-        surplus_kw = max(0.0, -net_kw)
-        return Following(max(planned - extra_kw, -surplus_kw), "plan: store part of the surplus")
-    if abs(planned) <= IDLE_KW:
-        return Following(-extra_kw, "plan: battery idle")
-    verb = "export" if planned > 0 else "charge from the grid"
-    return Following(planned - (extra_kw if planned < 0 else 0.0), f"plan: {verb}")
+    planned_kw = slot.battery_kw
+    if planned_kw < -IDLE_KW and slot.grid_kw > IDLE_KW:
+        return Following(min(planned_kw, net_kw), "plan: charge from the grid")
+    if planned_kw > IDLE_KW and slot.grid_kw < -IDLE_KW:
+        return Following(planned_kw, "plan: export from the battery")
+    if net_kw > 0:
+        if slot.cover_deficit:
+            return Following(net_kw, "plan: the battery covers the load")
+        return Following(max(0.0, min(planned_kw, net_kw)), "plan: keep the energy for later")
+    if slot.store_surplus:
+        return Following(net_kw, "plan: store the surplus")
+    foreseen_kw = max(0.0, -planned_kw - slot.grid_kw)
+    extra_kw = share_stored * max(0.0, -net_kw - foreseen_kw)
+    return Following(max(net_kw, min(planned_kw, 0.0) - extra_kw), "plan: sell the surplus")
 
 
 def follow_beside_generator(slot: Slot, net_kw: float) -> Following:

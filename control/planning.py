@@ -23,9 +23,10 @@ from control.swarm import Swarm
 PARTICLES = 20
 SWARM_MOVES = 3
 PLANES = (40, 128, 320)  # energies of the whole plane, one search after the other
-POLISH_HALF = 12  # energies on either side of the trajectory
-POLISH_FINER = 3  # from one corridor to the next
+POLISH_HALF = 20  # energies on either side of the trajectory
+POLISH_FINER = 4  # from one corridor to the next
 POLISH_CELLS = 300_000  # of the battery's usable span: finer is of no use
+HOPE = 2.0
 STATES_MAX = 2_000_000  # values kept by one search: 16 MB
 
 
@@ -163,7 +164,7 @@ class _Planner:
             gain = max(cost - new, 0.0)
             if gain > 0:
                 energy, cost = found[0], new
-            if cost - self.best[0].total > gain + TOLERANCE:
+            if cost - self.best[0].total > HOPE * gain + TOLERANCE:
                 return  # another trajectory is better by more than this one still gains
 
     def _fixed_diesel(self) -> Iterator[float]:

@@ -101,6 +101,16 @@ def _beside_grid(
     if view.slot is not None:
         following = follow_on_grid(view.slot, net_kw, share)
         proposals.append(_power(battery, Level.PLAN, following.battery_kw, following.reason + why))
+        if soc_frac <= battery.reserve_soc_frac:
+            proposals.append(
+                Proposal(
+                    Level.PLAN,
+                    battery.name,
+                    Quantity.POWER_KW,
+                    f"reserve of {battery.reserve_soc_frac:.0%} for a bad day",
+                    upper=0.0,
+                )
+            )
     return proposals
 
 

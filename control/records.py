@@ -168,6 +168,8 @@ class Plan:
     grid_kw: tuple[float, ...]
     curtailed_kw: tuple[float, ...]
     soc_frac: tuple[float, ...]  # at the end of each step
+    cover_deficit: tuple[bool, ...]  # beside a grid: is unforeseen load the battery's?
+    store_surplus: tuple[bool, ...]  # and unforeseen surplus?
     cost: float
     solver: str
 

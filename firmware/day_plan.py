@@ -7,6 +7,7 @@ import numpy as np
 from control.dispatch import Schedule, energy_kwh
 from control.dispatch_instance import NO_BATTERY, NO_DIESEL, Battery, Diesel, Floats, Instance
 from control.records import Forecast, Plan
+from control.stored_value import guidance
 from firmware.config import Site
 from firmware.tariff import Tariff
 
@@ -133,6 +134,7 @@ def to_plan(
     capacity = instance.battery.capacity_kwh
     stored = energy_kwh(instance, schedule.battery_kw)[1:]
     soc = stored / capacity if capacity > 0 else np.zeros(instance.steps)
+    guide = guidance(instance, schedule)
     return Plan(
         issued_t_s=forecast.issued_t_s,
         start_t_s=forecast.start_t_s,
@@ -144,6 +146,8 @@ def to_plan(
         grid_kw=_floats(schedule.grid_kw),
         curtailed_kw=_floats(schedule.curtailed_kw),
         soc_frac=_floats(soc),
+        cover_deficit=tuple(bool(cover) for cover in guide.cover_deficit),
+        store_surplus=tuple(bool(store) for store in guide.store_surplus),
         cost=float(cost),
         solver=solver,
     )

@@ -233,7 +233,8 @@ def _is_sane(series: Series) -> bool:
 
 def _plan_nonsense(plan: Plan) -> str:
     parts = (plan.battery_kw, plan.generator_kw, plan.grid_kw, plan.curtailed_kw, plan.soc_frac)
-    lengths = {len(part) for part in (*parts, plan.generator_on)}
+    flags = (plan.generator_on, plan.cover_deficit, plan.store_surplus)
+    lengths = {len(part) for part in (*parts, *flags)}
     if len(lengths) != 1 or not plan.battery_kw or plan.step_s <= 0:
         return "the plan's parts differ in length"
     if not all(abs(value) < 1e6 for part in parts for value in part):  # false for NaN too
