@@ -17,7 +17,9 @@ _TELEMETRY_START, _TELEMETRY_CANCEL = 35732, 35733
 _FIRST_KEY = 35700
 _SUPPORT = (4096, 8)  # one bit per control key
 _KEY = 4104
-_START_HOLD_S = 30.0  # how long a start may take to show before it counts as not obeyed
+# How long a start or stop may take to show before it counts as not obeyed; a set that is told to
+# stop runs on until its return timer has expired.
+_HOLD_S = {True: 30.0, False: 300.0}
 
 _NO_VALUE = frozenset(range(0xFFF8, 0x10000))
 _NO_SIGNED_VALUE_32 = frozenset(range(0x7FFF_FFF8, 0x8000_0000))
@@ -26,7 +28,7 @@ _PHASE = Register("phase", 1408, Kind.U16, sentinels=_NO_VALUE)
 _POWER = Register("power_w", 1536, Kind.I32, sentinels=_NO_SIGNED_VALUE_32)
 _STATE = RegisterMap(_PHASE)
 _OUTPUT = RegisterMap(_POWER)
-_MODES = RegisterMap(_MODE)
+_MODES = RegisterMap(_MODE, Register("flags", 774, Kind.U16, sentinels=_NO_VALUE), gap=1)
 _ENGINE = RegisterMap(
     Register("fuel_percent", 1027, Kind.U16, sentinels=_NO_VALUE, low=0, high=130),
     Register("speed_rpm", 1030, Kind.U16, sentinels=_NO_VALUE, low=0, high=6000),
@@ -47,6 +49,7 @@ _ALARM_COUNT = 39424
 _FIRST_ALARM = 39425
 _LEVELS = {2: "warning", 3: "shutdown", 4: "trip"}
 _BLOCKING = ("shutdown", "trip")
+_BLOCKING_FLAGS = 0x3840  # unit failure, shutdown, electrical trip, controlled shutdown
 _RUNNING_RPM = 100
 
 
@@ -68,6 +71,7 @@ class DeepseaGencomm(ModbusDevice[GeneratorMeasurement]):
         self._alarm_registers = 0
         self._phase = "unknown"
         self._mode = "unknown"
+        self._tripped = False
         self._engine: dict[str, float | None] = {}
         self._alarms: tuple[str, ...] = ()
         self._turn = 0
@@ -96,7 +100,7 @@ class DeepseaGencomm(ModbusDevice[GeneratorMeasurement]):
             self._send(registers, _TELEMETRY_CANCEL, now_s)
         watts = _OUTPUT.read(registers)["power_w"]
         fuel_percent = self._engine.get("fuel_percent")
-        tripped = any(alarm.startswith(_BLOCKING) for alarm in self._alarms)
+        tripped = self._tripped or any(alarm.startswith(_BLOCKING) for alarm in self._alarms)
         return GeneratorMeasurement(
             power_kw=within(kilo(watts), -0.5 * self._rated_kw, 3 * self._rated_kw),
             phase=self._phase,
@@ -123,7 +127,7 @@ class DeepseaGencomm(ModbusDevice[GeneratorMeasurement]):
         if run:
             self._running_until_s = now_s + setpoint.lease_s
         self._read_phase(registers)
-        obeyed = self._engine_runs() == run or now_s - self._keyed_s < _START_HOLD_S
+        obeyed = self._engine_runs() == run or now_s - self._keyed_s < _HOLD_S[run]
         return setpoint.value if obeyed else 1.0 - float(run)
 
     def release(self, registers: Registers, now_s: float) -> None:
@@ -153,8 +157,10 @@ class DeepseaGencomm(ModbusDevice[GeneratorMeasurement]):
             self._phase = "running" if speed_rpm > _RUNNING_RPM else "stopped"
 
     def _read_mode(self, registers: Registers) -> None:
-        raw = _MODES.read(registers)["mode"]
+        values = _MODES.read(registers)
+        raw = values["mode"]
         self._mode = "unknown" if raw is None else _MODE_NAMES.get(int(raw), "unknown")
+        self._tripped = bool(int(values["flags"] or 0) & _BLOCKING_FLAGS)
 
     def _read_engine(self, registers: Registers) -> None:
         self._engine = _ENGINE.read(registers)

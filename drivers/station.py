@@ -52,14 +52,14 @@ class _Wish:
 class Station:
     """Drives one device; only the bus's own thread calls it."""
 
-    def __init__(self, device: ModbusDevice[Measurement], line: Line, budget_s: float) -> None:
+    def __init__(self, device: ModbusDevice[Measurement], line: Line, turn_s: float) -> None:
         self.device = device
         self.image = DeviceImage(device.name)
         self.connected = False
         self.retry_at_s = -inf
         self._line = line
         self._registers = UnitRegisters(line, device.unit)
-        self._budget_s = budget_s
+        self._turn_s = turn_s
         self._failures = 0
         self._wishes: dict[Quantity, _Wish] = {}
         self._acks: dict[Quantity, Ack] = {}
@@ -73,28 +73,42 @@ class Station:
         else:
             self._wishes[setpoint.quantity] = _Wish(setpoint, expires_s)
 
-    def exchange(self, now_s: float, *, read: bool = True) -> None:
-        """Connect if need be, write what is due, read; the outcome is in `image`."""
+    def connect(self, now_s: float, budget_s: float) -> None:
+        """Connect within `budget_s` and exchange; the outcome is in `image`."""
         resyncs = self._line.resyncs
+        self._line.allow(budget_s)
         try:
-            if not self.connected:
-                self._connect(now_s)
-            self._line.allow(self._budget_s)
+            identity = self.device.connect(self._registers, now_s)
+        except (BusError, DeviceError) as error:
+            self._fail(str(error), now_s, self._line.resyncs - resyncs)
+            return
+        self.connected = True
+        self.image = replace(self.image, identity=identity)
+        for wish in self._wishes.values():
+            wish.written_s = wish.retry_s = -inf
+        self.exchange(now_s)
+
+    def exchange(self, now_s: float, *, read: bool = True) -> None:
+        """Write what is due, then read; the outcome is in `image`."""
+        resyncs = self._line.resyncs
+        self._line.allow(self._turn_s)
+        try:
             self._write(now_s)
             if read:
                 measurement = self.device.read(self._registers, now_s)
                 self.image = replace(self.image, measurement=measurement, read_at_s=now_s)
                 self._failures = 0
-            self.image = replace(self.image, online=True, error="", acks=self._all_acks())
         except (BusError, DeviceError) as error:
             self._fail(str(error), now_s, self._line.resyncs - resyncs)
+        else:
+            self.image = replace(self.image, online=True, error="", acks=self._all_acks())
 
     def release(self, now_s: float) -> None:
         """Give the device back to itself and forget all wishes."""
         self._wishes.clear()
         if not self.connected:
             return
-        self._line.allow(self._budget_s)
+        self._line.allow(self._turn_s)
         self.connected = False
         try:
             self.device.release(self._registers, now_s)
@@ -102,14 +116,6 @@ class Station:
             self._fail(f"not released: {error}", now_s, 0)
         else:
             self.image = replace(self.image, online=False, error="released")
-
-    def _connect(self, now_s: float) -> None:
-        self._line.allow(3 * self._budget_s)
-        identity = self.device.connect(self._registers, now_s)
-        self.connected = True
-        self.image = replace(self.image, identity=identity)
-        for wish in self._wishes.values():
-            wish.written_s = wish.retry_s = -inf
 
     def _write(self, now_s: float) -> None:
         for quantity, wish in list(self._wishes.items()):

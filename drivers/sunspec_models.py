@@ -114,7 +114,6 @@ _NAMEPLATE = _model(
 _SETTINGS = _model(121, ("WMax", 2, "uint16", "WMax_SF"), ("WMax_SF", 22, "sunssf"))
 _CONTROLS = _model(
     123,
-    ("Conn", 4, "enum16"),
     ("WMaxLimPct", 5, "uint16", "WMaxLimPct_SF"),
     ("WMaxLimPct_WinTms", 6, "uint16"),
     ("WMaxLimPct_RvrtTms", 7, "uint16"),

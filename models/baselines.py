@@ -18,6 +18,8 @@ WINDOW_DAYS = 28
 MEMORY_DAYS = 60  # same-clock statistics of the past two days, and the peaks that cleaning needs
 RECENT_DAYS = 2
 LIT_DAYS = 5
+GROUP_ORIGINS = 256
+GROUP_S = 20 * DAY_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Past:
     low: Floats  # 10th percentile
     high: Floats  # 90th percentile
     week: Floats  # mean of 7, 14, 21 and 28 days ago
+    last_week: Floats  # 7 days ago
     lit: Floats  # largest of the last five days
     days: Floats
 
@@ -84,7 +87,19 @@ def look_back(
     )
 
 
-AHEAD = ("top", "mean", "spread", "low", "high", "week", "lit")
+def neighbours(origins_utc_s: NDArray[np.int64]) -> list[NDArray[np.intp]]:
+    """Positions of the origins in order of time, in groups small enough for `look_back`."""
+    groups: list[list[int]] = []
+    for position in np.argsort(origins_utc_s, kind="stable").tolist():
+        group = groups[-1] if groups else []
+        far = bool(group) and origins_utc_s[position] - origins_utc_s[group[0]] > GROUP_S
+        if not group or far or len(group) == GROUP_ORIGINS:
+            groups.append([])
+        groups[-1].append(position)
+    return [np.array(group) for group in groups]
+
+
+AHEAD = ("top", "mean", "spread", "low", "high", "week", "last_week", "lit")
 
 
 def _same_clock(values: Floats, per_day: int, first: int, last: int) -> dict[str, Floats]:
@@ -112,8 +127,8 @@ def _same_clock(values: Floats, per_day: int, first: int, last: int) -> dict[str
         "high": zeroed[((n - 1) * 0.9 + 0.5).astype(int).clip(0), at],
     }
     found = {name: np.where(n > 0, array, np.nan) for name, array in found.items()}
-    weekly = lags[WINDOW_DAYS % 7 :: 7]
-    found["week"] = _mean_known(weekly)
+    weekly = lags[::7]  # the first is 28 days ago
+    found["week"], found["last_week"] = _mean_known(weekly), weekly[-1].copy()
     found["lit"] = np.fmax.reduce(lags[-LIT_DAYS:], axis=0)
     return found
 

@@ -5,6 +5,7 @@ never learns from what came after it that a value before it was bad.
 """
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from models.history import DAY_S, Floats, History, Target
 
@@ -49,12 +50,12 @@ def _usual_peaks(history: History, values: Floats) -> Floats:
     padded = np.full(days * per_day, np.nan)
     padded[lead : lead + len(values)] = values
     peaks = np.fmax.reduce(padded.reshape(days, per_day), axis=1, initial=np.nan)
-    usual = np.full(days, np.inf)
-    for day in range(1, days):
-        known = peaks[max(0, day - USUAL_PEAK_DAYS) : day]
-        known = known[known > 0]
-        if len(known) >= 3:
-            usual[day] = np.quantile(known, 0.8)
+    peaks[~(peaks > 0)] = np.nan
+    before = np.concatenate([np.full(USUAL_PEAK_DAYS, np.nan), peaks[:-1]])
+    ordered = np.sort(sliding_window_view(before, USUAL_PEAK_DAYS), axis=1)  # missing ones last
+    count = np.isfinite(ordered).sum(axis=1)
+    rank = np.ceil(0.8 * count).astype(int).clip(1) - 1
+    usual = np.where(count >= 3, ordered[np.arange(days), rank], np.inf)
     return np.repeat(usual, per_day)[lead : lead + len(values)]
 
 

@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from models.baselines import Past, smoothed
+from models.baselines import Past, clearness, smoothed
 from models.history import Floats, Target
 
 LAYOUT = 1  # raised when anything below changes what a weight means
@@ -50,7 +50,7 @@ class Inputs:
 
 def flat_width(target: Target) -> int:
     """Length of the flat vector."""
-    return 3 * len(KNOTS) + 16 if target == "pv" else 4 * len(KNOTS) + 12
+    return 3 * len(KNOTS) + 17 if target == "pv" else 4 * len(KNOTS) + 12
 
 
 def inputs(past: Past, target: Target) -> Inputs:
@@ -109,6 +109,7 @@ def _pv(past: Past) -> Inputs:
     monthly = _ratio(usual.sum(axis=1), ahead.sum(axis=1), 0.5, 0.1)
     prior = _ratio(value[:, -96:].sum(axis=1), light[:, -96:].sum(axis=1), monthly, 2.0)
     scalars = [monthly, _ratio(value[:, :96].sum(axis=1), light[:, :96].sum(axis=1), monthly, 2.0)]
+    scalars.append(clearness(past, past.step_s))
     for quarters in CLEARNESS_WINDOWS:
         made, lit = value[:, -quarters:].sum(axis=1), light[:, -quarters:].sum(axis=1)
         scalars += [_ratio(made, lit, prior, 0.05 * quarters**0.5), lit / quarters]
@@ -140,7 +141,7 @@ def _load(past: Past) -> Inputs:
     mean = np.nan_to_num(past.mean)
     base = smoothed(mean, past.step_s, 3600.0)
     size = np.maximum(np.sqrt((np.nan_to_num(past.spread) ** 2).mean(axis=1, keepdims=True)), 1e-6)
-    size = np.maximum(size, 0.05 * mean.mean(axis=1, keepdims=True))
+    size = np.maximum(size, 0.1 * mean.mean(axis=1, keepdims=True))
     per_day = past.per_day
     departure = to_quarters((past.recent - past.recent_mean) / size, per_day)
     known = np.isfinite(departure)

@@ -1,4 +1,4 @@
-"""The forecaster of one quantity of one site: the network where it can be trusted, else baselines."""
+"""The forecaster of one quantity of one site: the network if it can be trusted, else baselines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,22 +10,20 @@ from numpy.typing import NDArray
 from control.records import Series
 from control.sun import clear_sky_ghi_w_m2, solar_position
 from models import baselines, features
+from models import learning as on_site
 from models.baselines import Past
 from models.gru import WEIGHTS, ModelError, Network
 from models.history import DAY_S, GRID_STEPS_S, Floats, History, HistoryError, Target
+from models.learning import Learner, Three
 
 NETWORK_DAYS = 7.0  # younger sites get their same-clock statistics only
 KNOWN_FRAC = 0.5  # of the last 24 h, for the network to have something to go by
-CHUNK_ORIGINS = 256
-CHUNK_S = 20 * DAY_S
 DEFAULT_STEP_S = 900
 NIGHT_DEG = -0.9  # sun's centre, refraction included: its rim is below the horizon
 DARK_FRAC = 0.005  # of the envelope's peak: meters have offsets
 # Shares of the clear sky, and kW of a house, when nothing at all is known of the site.
 PRIOR_CLEARNESS = (0.1, 0.5, 0.95)
 PRIOR_LOAD_KW = (0.1, 0.4, 1.2)
-
-Three = tuple[Floats, Floats, Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +53,7 @@ class Forecaster:
         longitude_deg: float | None = None,
         capacity_kw: float | None = None,
         weights: Path | None = None,
+        learning: bool = True,
     ) -> None:
         self.target = target
         self.problem: str | None = None
@@ -63,6 +62,8 @@ class Forecaster:
             self._place = (latitude_deg, longitude_deg)
         self._capacity = capacity_kw
         self._network: Network | None = None
+        self._learns = learning
+        self._learner: tuple[tuple[int, int, bytes], Learner] | None = None
         try:
             self._network = Network(weights or WEIGHTS / f"{target}.tflite", target)
         except ModelError as error:
@@ -74,7 +75,13 @@ class Forecaster:
         A history finer than 5 min is averaged to 15 min. Only intervals that ended by the origin
         are used.
         """
-        found = self.forecast_many(history, [origin_utc_s], steps)
+        history = self._usable(history)
+        day = int(origin_utc_s) // DAY_S
+        newest = history.window(*on_site.newest_s(history, day)).tobytes()
+        key = (day, history.step_s, newest)
+        if self._learner is None or self._learner[0] != key:
+            self._learner = (key, self._fresh(history))
+        found = self._forecasts(history, [origin_utc_s], steps, self._learner[1])
         low, middle, high = (tuple(q[0].tolist()) for q in (found.p10, found.p50, found.p90))
         return Series(low, middle, high, found.sources[0])
 
@@ -82,52 +89,99 @@ class Forecaster:
         self, history: History, origins_utc_s: Sequence[float], steps: int
     ) -> Forecasts:
         """Forecast many origins at once, in the order given; each as if it were the only one."""
+        history = self._usable(history)
+        return self._forecasts(history, origins_utc_s, steps, self._fresh(history))
+
+    def _usable(self, history: History) -> History:
         if history.step_s < GRID_STEPS_S[0]:
             history = history.resampled(DEFAULT_STEP_S)
+        if history.step_s not in GRID_STEPS_S:
+            raise HistoryError(f"step_s = {history.step_s}: 5, 15, 30 or 60 min needed")
+        return history
+
+    def _forecasts(
+        self, history: History, origins_utc_s: Sequence[float], steps: int, learner: Learner
+    ) -> Forecasts:
         step_s = history.step_s
-        if step_s not in GRID_STEPS_S:
-            raise HistoryError(f"step_s = {step_s}: 5, 15, 30 or 60 min needed")
         phase = history.start_utc_s % step_s
         moments = np.asarray(origins_utc_s, dtype=float)
         known_to = (np.floor((moments - phase) / step_s) * step_s + phase).astype(np.int64)
         late = (moments > known_to).astype(int)
-        order = np.argsort(known_to, kind="stable")
         out = np.empty((3, len(moments), steps))
         sources = [""] * len(moments)
-        for chunk in _chunks(known_to, order):
-            three, said = self._chunk(history, known_to[chunk])
-            columns = (np.arange(steps) + late[chunk, None]) % three[0].shape[1]
+        for chunk in baselines.neighbours(known_to):
+            three, said = self._chunk(history, known_to[chunk], learner)
+            ahead = np.arange(steps) + late[chunk, None]
             for quantile in range(3):
+                columns = ahead % three[quantile].shape[1]
                 out[quantile, chunk] = np.take_along_axis(three[quantile], columns, axis=1)
-            starts = known_to[chunk, None] + (np.arange(steps) + late[chunk, None]) * step_s
             if self.target == "pv" and self._place:
-                out[:, chunk] *= ~self._night(starts, step_s)
+                out[:, chunk] *= ~self._night(known_to[chunk, None] + ahead * step_s, step_s)
             for row, source in zip(chunk, said, strict=True):
                 sources[row] = source
-        starts_utc_s = known_to + late * step_s
-        return Forecasts(starts_utc_s, step_s, out[0], out[1], out[2], tuple(sources))
+        starts = known_to + late * step_s
+        return Forecasts(starts, step_s, out[0], out[1], out[2], tuple(sources))
 
     # --- one chunk of neighbouring origins -------------------------------------------------
 
-    def _chunk(self, history: History, origins: NDArray[np.int64]) -> tuple[Three, list[str]]:
+    def _chunk(
+        self, history: History, origins: NDArray[np.int64], learner: Learner
+    ) -> tuple[Three, list[str]]:
         """A day ahead per origin, (B, D) each; later steps repeat it."""
         past = baselines.look_back(history, origins, self.target, self._capacity)
         reasons = [self._reason(past, row) for row in range(len(past))]
-        low, middle, high = self._baseline(past)
+        three = self._baseline(past)
         sources = [f"{self._baseline_name(past, row)}: {reasons[row]}" for row in range(len(past))]
-        self._prior(past, origins, (low, middle, high), sources)
+        self._prior(past, origins, three, sources)
         rows = np.array([row for row, reason in enumerate(reasons) if not reason], dtype=int)
         if len(rows) and self._network:
-            given = features.inputs(_rows(past, rows), self.target)
-            answer = features.decoded(self._network.run(given), given)
-            sane = _sane(answer, _rows(past, rows))
-            for mine, theirs in zip((low, middle, high), answer, strict=True):
+            served = _rows(past, rows)
+            answer = self._answer(served)
+            names = [self._network.name] * len(rows)
+            if self._learns:
+                answer, names = self._adjusted(learner, origins[rows], served, answer)
+            sane = _sane(answer, served)
+            for mine, theirs in zip(three, answer, strict=True):
                 mine[rows[sane]] = theirs[sane]
-            for row, good in zip(rows, sane, strict=True):
-                sources[row] = (
-                    self._network.name if good else sources[row] + "nonsensical network output"
-                )
-        return self._physical(past, (low, middle, high)), sources
+            for row, good, name in zip(rows, sane, names, strict=True):
+                sources[row] = name if good else sources[row] + "nonsensical network output"
+        return self._physical(past, three), sources
+
+    def _answer(self, past: Past) -> Three:
+        """The network's own forecast."""
+        assert self._network is not None
+        given = features.inputs(past, self.target)
+        return features.decoded(self._network.run(given), given)
+
+    def _predict(self, past: Past) -> Three:
+        """The network's own forecast, NaN where it cannot serve."""
+        answer = self._answer(past)
+        unfit = [bool(self._reason(past, row)) for row in range(len(past))]
+        for quantile in answer:
+            quantile[unfit] = np.nan
+        return answer
+
+    def _adjusted(
+        self, learner: Learner, origins: NDArray[np.int64], past: Past, answer: Three
+    ) -> tuple[Three, list[str]]:
+        """The network's forecast, adjusted by what was learnt up to the start of each UTC day."""
+        assert self._network is not None
+        out = np.stack(answer)
+        mixed = on_site.candidates(past, self.target, answer[1])
+        names = [self._network.name] * len(origins)
+        days = origins // DAY_S
+        for day in np.unique(days):
+            adjustment = learner.adjustment(int(day))
+            if adjustment is None:
+                continue
+            rows = np.flatnonzero(days == day)
+            out[:, rows] = adjustment.apply(mixed[:, rows], answer[0][rows], answer[2][rows])
+            for row in rows:
+                names[row] += ", adjusted on site"
+        return (out[0], out[1], out[2]), names
+
+    def _fresh(self, history: History) -> Learner:
+        return Learner(history, self.target, self._capacity, self._predict)
 
     def _reason(self, past: Past, row: int) -> str:
         """Why the network cannot serve this origin; empty when it can."""
@@ -190,21 +244,6 @@ class Forecaster:
             elevation, _ = solar_position(starts_utc_s + offset * step_s, *self._place)
             below &= elevation < NIGHT_DEG
         return below
-
-
-def _chunks(known_to: NDArray[np.int64], order: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    """Split origins in order of time into groups that are small in number and in span."""
-    groups: list[list[int]] = []
-    for position in order:
-        group = groups[-1] if groups else []
-        if (
-            not group
-            or len(group) == CHUNK_ORIGINS
-            or (known_to[position] - known_to[group[0]] > CHUNK_S)
-        ):
-            groups.append([])
-        groups[-1].append(position)
-    return [np.array(group) for group in groups]
 
 
 def _rows(past: Past, rows: NDArray[np.intp]) -> Past:

@@ -17,7 +17,8 @@ class Controller:
     """A stopped set in auto mode that knows telemetry start and cancel."""
 
     def __init__(self, attach, unit, start="gencomm", alarm_count=36):
-        self.unit = unit({768: 1, 769: 7320, 770: 1, 771: 2, 772: 1, 1408: 0, 1536: 0, 1537: 0})
+        self.unit = unit({768: 1, 769: 7320, 770: 1, 771: 2, 1408: 0, 1536: 0, 1537: 0})
+        self.unit.put(772, [1, 0xFFFF, 0])
         self.unit.put(1024, [400, 80, 0xFFFF, 55, 135, 262, 0, 0])
         self.unit.put(4096, [0] * 8)
         self.support(35700, 35701, 35732, 35733)
@@ -124,6 +125,16 @@ def test_alarms_have_a_level_and_a_name_and_make_it_unavailable(controller):
     assert not measured.available
 
 
+@pytest.mark.parametrize(
+    ("flags", "available"),
+    [(0x1000, False), (0x0800, False), (0x2000, False), (0x0040, False), (0x0400, True)],
+)
+def test_the_status_flags_tell_of_trips_that_have_no_name(controller, flags, available):
+    genset = controller()
+    genset.unit.put(774, [flags])
+    assert genset.read().available is available
+
+
 def test_warnings_alone_leave_it_available(controller):
     genset = controller()
     genset.unit.put(39425, [0x2111])
@@ -171,6 +182,15 @@ def test_a_controller_that_accepts_the_key_and_does_nothing_is_found_out(control
     assert genset.write(1.0, 1.0) == 1.0  # it may still be starting
     assert genset.write(1.0, 20.0) == 1.0
     assert genset.write(1.0, 31.0) == 0.0
+
+
+def test_a_stop_may_take_its_time(controller):
+    genset = controller()
+    genset.unit.after_write = lambda unit, *_: unit.put(1408, [3])
+    genset.write(1.0, 1.0)
+    assert genset.write(0.0, 100.0) == 0.0
+    assert genset.write(0.0, 399.0) == 0.0
+    assert genset.write(0.0, 400.0) == 1.0
 
 
 def test_the_latched_start_is_cancelled_when_the_lease_runs_out(controller):
