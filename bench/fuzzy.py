@@ -1,9 +1,10 @@
 """Time one and 1,000 evaluations of the 540-rule surplus split beside other fuzzy engines.
 
 Every engine gets the same rules, the same membership functions at the same resolution and the same
-inputs, in this one run. The last column is the largest difference from our raw outputs. Engines
-that are not installed are named and left out. Takes about 20 s, most of it scikit-fuzzy as shipped,
-which works out the order of its rules anew for every evaluation.
+inputs, in this one run. Times are CPU times: neighbours on the machine count for little. The last
+column is the largest difference from our raw outputs. Engines that are not installed are named and
+left out. Takes about 30 s, most of it scikit-fuzzy as shipped, which works out the order of its
+rules anew for every evaluation.
 
     python bench/fuzzy.py
 """
@@ -12,6 +13,7 @@ import sys
 import timeit
 from collections.abc import Callable
 from pathlib import Path
+from time import process_time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,9 +154,9 @@ def pyfuzzylite(system: Mamdani) -> Evaluate:
 
 
 def seconds(call: Callable[[], object], rounds: int) -> float:
-    """Median duration of one call, after a first one that is not counted."""
+    """Median CPU time of one call, after a first one that is not counted."""
     call()
-    return float(np.median(timeit.repeat(call, number=1, repeat=rounds)))
+    return float(np.median(timeit.repeat(call, timer=process_time, number=1, repeat=rounds)))
 
 
 def row(name: str, one: float, many: float | None, outputs: Floats | None, ours: Floats) -> None:
@@ -187,7 +189,7 @@ def main() -> None:
     system = engine()
     inputs = random_inputs(1000)
     ours = system.evaluate(inputs)
-    print(f"{len(system.rules)} rules, {system.rule_bytes} bytes compiled; medians")
+    print(f"{len(system.rules)} rules, {system.rule_bytes} bytes compiled; median CPU times")
     print(f"{'engine':34}{'one, ms':>12}{'1,000, ms':>12}{'difference':>14}")
     bench_ours(system, inputs, ours)
     peers: list[tuple[str, Callable[[], Evaluate], int]] = [
