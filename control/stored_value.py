@@ -15,6 +15,7 @@ from control.dispatch_instance import Battery, Floats, Instance
 
 NONE_KW = 0.02
 AT_BOUND_FRAC = 0.01  # of capacity: this near to full or empty ends a segment
+TIE = 1.1  # worth nearly the same now and later: act now, later is only a forecast
 SLACK = 1.02  # a single bound is passed by this factor: indifference goes to what the plan did
 
 
@@ -36,7 +37,9 @@ def guidance(instance: Instance, schedule: Schedule) -> Guidance:
     value = _values(instance, schedule)
     typical_kw = np.full(instance.steps, 0.4 * battery.inverter_rated_kw)
     out, into = _worth_out(instance, typical_kw), _worth_in(instance, typical_kw)
-    return Guidance(value, value < out(_buy(instance)), value > into(_sell(instance)))
+    cover = value <= TIE * np.maximum(out(_buy(instance)), 0.0)
+    store = TIE * value >= into(_sell(instance))
+    return Guidance(value, cover, store)
 
 
 def _buy(instance: Instance) -> Floats:

@@ -50,7 +50,14 @@ def hil() -> None:
     default=None,
     help="Where report.html, summary.json and the recording go.  [default: out/SCENARIO]",
 )
-def run(scenario: Path, speed: float | None, folder: Path | None) -> None:
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("../shared/data"),
+    show_default=True,
+    help="Where measured files that the scenario names are, if not beside it.",
+)
+def run(scenario: Path, speed: float | None, folder: Path | None, data: Path) -> None:
     """Run SCENARIO (TOML) and write its report.
 
     The controller is the real one: it meets simulated devices behind real Modbus sockets, and a
@@ -63,7 +70,7 @@ def run(scenario: Path, speed: float | None, folder: Path | None) -> None:
 
     folder = folder or Path("out") / scenario.stem
     try:
-        loaded = LoadedScenario(scenario)
+        loaded = LoadedScenario(scenario, data)
         with Watch(loaded.scenario.scenario) as watch:
             how = Speed(live=speed == 1.0, multiple=speed)
             summary = run_scenario(loaded, folder, how, watch)

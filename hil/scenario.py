@@ -129,9 +129,13 @@ class Scenario(Table):
 class LoadedScenario:
     """A scenario with its site and the files it names."""
 
-    def __init__(self, path: Path) -> None:
-        """Read and check everything; raises ScenarioError."""
+    def __init__(self, path: Path, data: Path | None = None) -> None:
+        """Read and check everything; measured files are also looked for in the folder `data`.
+
+        Raises ScenarioError.
+        """
         self.path = path
+        self._data = data
         content = _parse(path)
         try:
             self.scenario = Scenario.model_validate(_frozen(content))
@@ -163,8 +167,11 @@ class LoadedScenario:
         return errors
 
     def file(self, name: str) -> Path:
-        """A file that the scenario names, relative to it."""
-        return (self.path.parent / name).resolve()
+        """A file that the scenario names: relative to it, or in the folder of measured data."""
+        beside = (self.path.parent / name).resolve()
+        if self._data is None or beside.exists():
+            return beside
+        return (self._data / name).resolve()
 
 
 def _parse(path: Path) -> dict[str, Any]:
