@@ -90,7 +90,7 @@ class Bus:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread after its round, give every device back to itself, close the line."""
+        """End the thread after its round, give back every device in reach, close the line."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
@@ -118,7 +118,7 @@ class Bus:
             self._connect(waiting)
 
     def _connect(self, stations: list[Station]) -> None:
-        """Try those that are due, up to the first that fails: the others wait for the next round."""
+        """Try those that are due up to the first that fails; the others wait for another round."""
         end_s = time.monotonic() + self._connect_s
         for station in sorted(stations, key=lambda each: each.retry_at_s):
             left_s = end_s - time.monotonic()

@@ -58,7 +58,8 @@ class DeepseaGencomm(ModbusDevice[GeneratorMeasurement]):
     "gencomm" starts and stops it by telemetry keys, which only work in auto mode.
 
     A telemetry start is latched in the controller, so in the "gencomm" case `read` cancels it when
-    the lease has run out. `rated_kw`: against which readings are judged.
+    the lease has run out; when the wire or this box is dead nothing does, which is what the relay
+    is for. `rated_kw`: against which readings are judged.
     """
 
     def __init__(
@@ -76,7 +77,8 @@ class DeepseaGencomm(ModbusDevice[GeneratorMeasurement]):
         self._alarms: tuple[str, ...] = ()
         self._turn = 0
         self._running_until_s: float | None = None  # the end of our own start's lease
-        self._keyed_s = 0.0
+        self._wanted: bool | None = None
+        self._wanted_s = 0.0  # since when
 
     def connect(self, registers: Registers, now_s: float) -> Identity:
         """Make sure that it is a Deep Sea controller and ask what it can do."""
@@ -97,7 +99,7 @@ class DeepseaGencomm(ModbusDevice[GeneratorMeasurement]):
         part(registers)
         self._read_phase(registers)
         if self._running_until_s is not None and now_s >= self._running_until_s:
-            self._send(registers, _TELEMETRY_CANCEL, now_s)
+            self._cancel(registers)
         watts = _OUTPUT.read(registers)["power_w"]
         fuel_percent = self._engine.get("fuel_percent")
         tripped = self._tripped or any(alarm.startswith(_BLOCKING) for alarm in self._alarms)
@@ -119,31 +121,32 @@ class DeepseaGencomm(ModbusDevice[GeneratorMeasurement]):
         self._read_mode(registers)
         if self._mode != "auto":
             raise DeviceError(f"the controller is in mode {self._mode}: it starts only in auto")
-        asked = self._running_until_s is not None
-        if run != asked or self._engine_runs() != run:
-            if asked != run:
-                self._keyed_s = now_s
-            self._send(registers, _TELEMETRY_START if run else _TELEMETRY_CANCEL, now_s)
-        if run:
-            self._running_until_s = now_s + setpoint.lease_s
+        latched = self._running_until_s is not None
+        if run != latched or self._engine_runs() != run:
+            self._send(registers, _TELEMETRY_START if run else _TELEMETRY_CANCEL)
+        if run != self._wanted:
+            self._wanted, self._wanted_s = run, now_s
+        self._running_until_s = now_s + setpoint.lease_s if run else None
         self._read_phase(registers)
-        obeyed = self._engine_runs() == run or now_s - self._keyed_s < _HOLD_S[run]
+        obeyed = self._engine_runs() == run or now_s - self._wanted_s < _HOLD_S[run]
         return setpoint.value if obeyed else 1.0 - float(run)
 
     def release(self, registers: Registers, now_s: float) -> None:
         """Cancel our own start; the controller cools the engine down and stops it."""
         if self._running_until_s is not None:
-            self._send(registers, _TELEMETRY_CANCEL, now_s)
+            self._cancel(registers)
+
+    def _cancel(self, registers: Registers) -> None:
+        self._send(registers, _TELEMETRY_CANCEL)
+        self._running_until_s = self._wanted = None
 
     def _engine_runs(self) -> bool:
         return self._phase in ("starting", "warming", "running")
 
-    def _send(self, registers: Registers, key: int, now_s: float) -> None:
+    def _send(self, registers: Registers, key: int) -> None:
         if key not in self._keys:
             raise DeviceError(f"the controller does not offer control key {key}")
         registers.write(_KEY, [key, 0xFFFF - key])
-        if key == _TELEMETRY_CANCEL:
-            self._running_until_s = None
 
     def _read_phase(self, registers: Registers) -> None:
         raw = _STATE.read(registers)["phase"]

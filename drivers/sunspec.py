@@ -129,6 +129,10 @@ class Snapshot:
         exponent = signed(bits, 1)
         return exponent if -10 <= exponent <= 10 else None
 
+    def same_scale(self, other: "Snapshot", sf: str) -> bool:
+        """Whether a scale factor was the same in another reading."""
+        return self.exponent(sf) == other.exponent(sf)
+
     def encode(
         self, name: str, value: float, rounding: Callable[[float], int] = round
     ) -> list[int]:

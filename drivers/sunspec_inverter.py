@@ -48,6 +48,7 @@ class SunspecInverter(ModbusDevice[InverterMeasurement]):
             raise DeviceError("no SunSpec inverter model (101-103, 111-113 or 701)")
         self._meter = meter
         self._control = self._sunspec.first(704, 123)
+        self._controls = None
         self._base_kw = self._read_base_kw(registers)
         self._until_controls = 0
         return identity
@@ -70,10 +71,10 @@ class SunspecInverter(ModbusDevice[InverterMeasurement]):
 
     def write(self, registers: Registers, setpoint: Setpoint, now_s: float) -> float:
         """Limit the active power, rounded down to the device's resolution."""
-        percent = min(100.0, max(0.0, 100 * setpoint.value / self._base_kw))
-        controls = self._controls or self._read_controls(registers)
-        write = self._write_704 if self._control == 704 else self._write_123
-        obeyed = write(registers, controls, percent, setpoint.lease_s)
+        before = self._controls or self._read_controls(registers)
+        obeyed, after = self._write(registers, before, setpoint)
+        if not after.same_scale(before, "WMaxLimPct_SF"):
+            obeyed, after = self._write(registers, after, setpoint)
         if not obeyed:
             return self._base_kw if self._limit_kw is None else self._limit_kw
         return setpoint.value
@@ -85,20 +86,28 @@ class SunspecInverter(ModbusDevice[InverterMeasurement]):
         elif self._control == 123:
             self._sunspec.write(registers, 123, "WMaxLim_Ena", [0])
 
+    def _write(
+        self, registers: Registers, controls: Snapshot, setpoint: Setpoint
+    ) -> tuple[bool, Snapshot]:
+        """Whether the device holds the limit, and the controls as read back."""
+        percent = min(100.0, max(0.0, 100 * setpoint.value / self._base_kw))
+        write = self._write_704 if self._control == 704 else self._write_123
+        return write(registers, controls, percent, setpoint.lease_s)
+
     def _write_123(
         self, registers: Registers, controls: Snapshot, percent: float, lease_s: float
-    ) -> bool:
+    ) -> tuple[bool, Snapshot]:
         words = controls.encode("WMaxLimPct", percent, math.floor)
         armed_s = timer_s(lease_s, 0xFFFE)
         # limit, window, revert time, ramp and enable in one request: never a limit without a timer
         self._sunspec.write(registers, 123, "WMaxLimPct", [*words, 0, armed_s, 0, 1])
         after = self._read_controls(registers)
         require_armed(after.raw("WMaxLimPct_RvrtTms"), armed_s, "WMaxLimPct_RvrtTms")
-        return _holds(after, "WMaxLimPct", words) and after.raw("WMaxLim_Ena") == 1
+        return _holds(after, words) and after.raw("WMaxLim_Ena") == 1, after
 
     def _write_704(
         self, registers: Registers, controls: Snapshot, percent: float, lease_s: float
-    ) -> bool:
+    ) -> tuple[bool, Snapshot]:
         words = controls.encode("WMaxLimPct", percent, math.floor)
         armed_s = timer_s(lease_s, 0xFFFF_FFFE)
         # where to fall back to (0 %, limit kept on) and when, before the limit itself
@@ -107,7 +116,7 @@ class SunspecInverter(ModbusDevice[InverterMeasurement]):
         self._sunspec.write(registers, 704, "WMaxLimPctEna", [1, *words])
         after = self._read_controls(registers)
         require_armed(after.raw("WMaxLimPctRvrtRem"), armed_s, "WMaxLimPctRvrtRem")
-        return _holds(after, "WMaxLimPct", words) and after.raw("WMaxLimPctEna") == 1
+        return _holds(after, words) and after.raw("WMaxLimPctEna") == 1, after
 
     def _read_controls(self, registers: Registers) -> Snapshot:
         if self._control is None:
@@ -138,5 +147,5 @@ def _state(ac: Snapshot, model: int) -> str:
     return "unknown" if raw is None else states.get(raw, "unknown")
 
 
-def _holds(snapshot: Snapshot, name: str, words: list[int]) -> bool:
-    return snapshot.raw(name) == words[0]
+def _holds(controls: Snapshot, words: list[int]) -> bool:
+    return controls.raw("WMaxLimPct") == words[0]

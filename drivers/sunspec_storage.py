@@ -91,12 +91,15 @@ class SunspecStorage(ModbusDevice[BatteryMeasurement]):
 
     def write(self, registers: Registers, setpoint: Setpoint, now_s: float) -> float:
         """Set the power; the device's revert timer is armed before the power takes effect."""
-        controls = self._controls or self._read_controls(registers, now_s)
-        write = self._write_704 if self._control == 704 else self._write_124
-        obeyed = write(registers, controls, setpoint, now_s)
+        der = self._control == 704
+        write, sf = (self._write_704, "WSet_SF") if der else (self._write_124, "InOutWRte_SF")
+        before = self._controls or self._read_controls(registers, now_s)
+        obeyed, after = write(registers, before, setpoint, now_s)
+        if not after.same_scale(before, sf):
+            obeyed, after = write(registers, after, setpoint, now_s)
         if obeyed:
             return setpoint.value
-        held_kw = self._setpoint_kw(self._controls) if self._controls else None
+        held_kw = self._setpoint_kw(after)
         if held_kw is None:
             raise DeviceError("the storage stays in its own mode and takes no setpoint")
         return held_kw
@@ -116,7 +119,7 @@ class SunspecStorage(ModbusDevice[BatteryMeasurement]):
 
     def _write_124(
         self, registers: Registers, controls: Snapshot, setpoint: Setpoint, now_s: float
-    ) -> bool:
+    ) -> tuple[bool, Snapshot]:
         """Pin the window: discharge at most p and charge at most -p leave only p."""
         charge_kw, discharge_kw = self._rates_kw(controls)
         out_percent = 100 * setpoint.value / discharge_kw
@@ -133,15 +136,13 @@ class SunspecStorage(ModbusDevice[BatteryMeasurement]):
             write(registers, 124, "StorCtl_Mod", [_PINNED])
         after = self._read_controls(registers, now_s)
         require_armed(after.raw("InOutWRte_RvrtTms"), armed_s, "InOutWRte_RvrtTms")
-        return (
-            after.raw("StorCtl_Mod") == _PINNED
-            and [after.raw("OutWRte"), after.raw("InWRte")] == [*out_words, *in_words]
-            and -charge_kw <= setpoint.value <= discharge_kw
-        )
+        held = [after.raw(name) for name in ("StorCtl_Mod", "OutWRte", "InWRte")]
+        possible = -charge_kw <= setpoint.value <= discharge_kw
+        return possible and held == [_PINNED, *out_words, *in_words], after
 
     def _write_704(
         self, registers: Registers, controls: Snapshot, setpoint: Setpoint, now_s: float
-    ) -> bool:
+    ) -> tuple[bool, Snapshot]:
         words = controls.encode("WSet", 1000 * setpoint.value)
         armed_s = timer_s(setpoint.lease_s, 0xFFFF_FFFE)
         write = self._sunspec.write
@@ -152,8 +153,7 @@ class SunspecStorage(ModbusDevice[BatteryMeasurement]):
         write(registers, 704, "WSetEna", [1, 1, *words])
         after = self._read_controls(registers, now_s)
         require_armed(after.raw("WSetRvrtRem"), armed_s, "WSetRvrtRem")
-        held = after.raw("WSet")
-        return after.raw("WSetEna") == 1 and held == unsigned(words)
+        return after.raw("WSetEna") == 1 and after.raw("WSet") == unsigned(words), after
 
     def _fresh(self, now_s: float) -> bool:
         """Whether the controls need not be read: 124 also holds the charge, 704 only settings."""

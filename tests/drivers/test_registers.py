@@ -107,6 +107,11 @@ def test_what_does_not_fit_or_means_nothing_is_not_written(value):
         encode(Register("x", 0, Kind.U16, sentinels=frozenset({0xFFFF})), value)
 
 
+def test_a_float_too_large_is_not_written():
+    with pytest.raises(ValueError, match="does not fit f32"):
+        encode(Register("x", 0, Kind.F32), 1e39)
+
+
 def test_a_map_reads_neighbours_in_one_request_and_keeps_tables_apart():
     memory = Memory({10: 1, 13: 2, 300: 3})
     fields = (

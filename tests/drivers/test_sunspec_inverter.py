@@ -96,8 +96,7 @@ def test_limits_are_rounded_down_and_short_leases_up(connected):
     assert device.get(123, "WMaxLimPct") == 40
     assert device.get(123, "WMaxLimPct_RvrtTms") == 10
     device.set(123, "WMaxLimPct_SF", -2)
-    driver.write(registers, limit(2.04), 0.0)  # learns of the new scale when reading back
-    assert driver.write(registers, limit(2.04), 0.0) == 2.04
+    assert driver.write(registers, limit(2.04), 0.0) == 2.04  # reads back, finds another scale
     assert device.get(123, "WMaxLimPct") == 4080
 
 

@@ -138,6 +138,13 @@ def test_more_than_the_device_can_is_acknowledged_as_what_it_can(connected):
     assert driver.write(registers, power(6.0), 2.0) == 5.0
 
 
+def test_a_scale_that_changed_is_noticed_when_reading_back(connected):
+    device, registers, driver = connected({103: AC, 120: NAMEPLATE, 124: STORAGE})
+    device.set(124, "InOutWRte_SF", 0)
+    assert driver.write(registers, power(2.5), 1.0) == 2.5
+    assert (device.get(124, "OutWRte"), device.get(124, "InWRte")) == (50, -62)
+
+
 def test_a_storage_that_takes_no_setpoint_is_an_error(connected):
     device, registers, driver = connected({103: AC, 124: STORAGE})
     device.after_write = lambda unit, *_: unit.set(124, "StorCtl_Mod", 0)
