@@ -22,11 +22,11 @@ from control.swarm import Swarm
 
 PARTICLES = 20
 SWARM_MOVES = 3
-PLANES = (40, 128, 320)  # energies of the whole plane, one search after the other
-POLISH_HALF = 20  # energies on either side of the trajectory
-POLISH_FINER = 4  # from one corridor to the next
+PLANES = (64, 160, 400)  # energies of the whole plane, one search after the other
+POLISH_HALF = 24  # energies on either side of the trajectory
+POLISH_FINER = 3  # from one corridor to the next
 POLISH_CELLS = 300_000  # of the battery's usable span: finer is of no use
-HOPE = 2.0
+HOPE = 2.0  # how much a polish may be behind, in gains of its last search, to go on
 STATES_MAX = 2_000_000  # values kept by one search: 16 MB
 
 
@@ -55,6 +55,9 @@ def plan(
     A count of iterations gives the same plan for the same seed, a budget in time what it allows.
     The warm start has the instance's length and need not be feasible; the result costs no more.
     """
+    if warm_start is not None and warm_start.battery_kw.size != instance.steps:
+        found = f"{warm_start.battery_kw.size} steps"
+        raise ValueError(f"warm start: {found} (allowed: {instance.steps})")
     planner = _Planner(instance, seed, out_of_time)
     planner.offer(np.zeros(instance.steps), np.zeros(instance.steps, dtype=bool), "idle")
     if warm_start is not None:
@@ -111,13 +114,15 @@ class _Planner:
     def work(self) -> Iterator[float]:
         """All stages, one iteration at a time; ends when nothing is left to try."""
         yield from self._swarm()
-        if self.storage.span_kwh == 0 and not self.states.on:
-            return
-        if self._fits(2 * POLISH_HALF + 1):
-            for energies in PLANES:
-                yield from self._plane(energies)
-        else:
+        if not self._fits(2 * POLISH_HALF + 1):
             yield from self._fixed_diesel()
+            return
+        for energies in PLANES:
+            corridor = self.search.whole_plane(energies)
+            if self._fits(corridor.width):
+                yield from self._plane(corridor)
+            if corridor.width == 1:
+                return  # the battery has no choice
 
     def _swarm(self) -> Iterator[float]:
         decoder = ValueDecoder(self.merit, self.storage, self.states)
@@ -138,17 +143,15 @@ class _Planner:
     def _fits(self, width: int) -> bool:
         return self.states.count * self.instance.steps * width <= STATES_MAX
 
-    def _plane(self, energies: int) -> Iterator[float]:
+    def _plane(self, corridor: Corridor) -> Iterator[float]:
         """Search the whole plane, then polish what it found."""
-        corridor = self.search.whole_plane(energies)
-        if not self._fits(corridor.width):
-            return
         found = self.search.best(corridor, self.states)
         if found is None:
             return
         cost = self.offer_energy(*found, "plane")
         yield cost
-        yield from self._polish(corridor, found[0], cost)
+        if corridor.width > 1:
+            yield from self._polish(corridor, found[0], cost)
 
     def _polish(self, corridor: Corridor, energy: Floats, cost: float) -> Iterator[float]:
         """Search ever narrower and finer corridors around the best trajectory."""
@@ -178,7 +181,7 @@ class _Planner:
                 return
             yield self.offer_energy(energy, on, "polish")
             cells = POLISH_FINER * round(self.storage.span_kwh / corridor.spacing_kwh)
-            if not 0 < cells < POLISH_CELLS:
+            if corridor.width == 1 or cells >= POLISH_CELLS:
                 return
             best = energy_kwh(self.instance, self.best[1].battery_kw)
             corridor = self.search.around(best, cells, POLISH_HALF)

@@ -134,24 +134,23 @@ class CorridorSearch:
         """All energies within the limits that can be reached, about so many of them."""
         s = self.storage
         steps = self.merit.instance.steps
-        low, high = s.low_kwh, s.high_kwh
-        most = s.change_kwh(np.array([-s.charge_max_kw, s.discharge_max_kw]))
-        reach_low = max(float(np.min(low)), s.start_kwh + steps * float(most[1]))
-        reach_high = min(float(np.max(high)), s.start_kwh + steps * float(most[0]))
-        span = float(high[-1] - low[-1])
+        low, high = float(s.low_kwh[-1]), float(s.high_kwh[-1])
+        up, down = s.change_kwh(np.array([-s.charge_max_kw, s.discharge_max_kw]))
+        inside = min(max(s.start_kwh, low), high)
+        reach_low = max(low, inside + steps * float(down))
+        reach_high = min(high, inside + steps * float(up))
         reach = reach_high - reach_low
-        if span <= 0 or reach <= 0:
-            return self._corridor(np.full(steps + 1, float(low[-1])), 1.0, 0)
-        cells = math.ceil(span / reach * energies)
-        spacing = span / cells
+        if reach <= 0:
+            return self._corridor(np.full(steps + 1, inside), 1.0, 0)
+        cells = math.ceil(s.span_kwh / reach * energies)
+        spacing = s.span_kwh / cells
         half = math.ceil(reach / spacing / 2) + 1
         middle = (reach_low + reach_high) / 2
         return self._corridor(np.full(steps + 1, middle), spacing, half)
 
     def around(self, energy_kwh: Floats, cells: int, half: int) -> Corridor:
         """`half` energies on either side of a trajectory, the limits' span cut into `cells`."""
-        span = float(self.storage.high_kwh[-1] - self.storage.low_kwh[-1])
-        return self._corridor(energy_kwh, span / cells if span > 0 else 1.0, half)
+        return self._corridor(energy_kwh, self.storage.span_kwh / cells, half)
 
     def _corridor(self, middle_kwh: Floats, spacing: float, half: int) -> Corridor:
         """A corridor whose energies include the limits, and the start as the only first one."""
