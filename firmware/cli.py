@@ -1,7 +1,9 @@
 """The `nanogrid` command: subcommands load on first use, so that each starts fast."""
 
 import importlib
+import sys
 from importlib.metadata import entry_points, version
+from typing import Any, NoReturn
 
 import click
 
@@ -15,6 +17,7 @@ SUMMARIES = {
     "replay": "Recompute a recording's commands and report the first difference.",
 }
 PLUGIN_GROUP = "nanogrid.commands"
+PROGRAM = "nanogrid"
 
 
 class LazyGroup(click.Group):
@@ -44,13 +47,30 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Run as a program: an error is one line, its exit status 2 for bad input."""
+        try:
+            status = super().main(*args, **{**kwargs, "standalone_mode": False})
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message())
+            status = 0
+        except click.ClickException as error:
+            context = getattr(error, "ctx", None)
+            name = context.command_path if context else PROGRAM
+            click.echo(f"{name}: {' '.join(error.format_message().split())}", err=True)
+            status = error.exit_code
+        except click.Abort:
+            click.echo(f"{PROGRAM}: interrupted", err=True)
+            status = 130
+        sys.exit(status or 0)
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("nanogrid"), prog_name="nanogrid")
+
+@click.group(PROGRAM, cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("nanogrid"), prog_name=PROGRAM)
 def cli() -> None:
     """Controller firmware of a nano-grid: PV, battery, diesel generator, grid."""
 
 
 def main() -> None:
     """Entry point of the console script."""
-    cli.main(prog_name="nanogrid")
+    cli.main(prog_name=PROGRAM)

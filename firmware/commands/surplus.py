@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from math import inf, isfinite, nan
-from typing import Any
 
 import click
 
@@ -31,19 +30,7 @@ def number(low: float = -inf, high: float = inf) -> Callback:
     return convert
 
 
-class OneLineErrors(click.Command):
-    """A command whose usage errors are one line on stderr."""
-
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """Parse the arguments; without a context, an error prints its message alone."""
-        try:
-            return super().make_context(*args, **kwargs)
-        except click.UsageError as error:
-            error.ctx = None
-            raise
-
-
-@click.command(cls=OneLineErrors)
+@click.command()
 @click.option(
     "--price",
     metavar="NUMBER",

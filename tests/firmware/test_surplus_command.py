@@ -3,7 +3,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from firmware.commands.surplus import surplus
+from firmware.cli import cli
 
 USUAL = {"price": "0.1", "temperature": "-5", "hour": "12", "interest": "0.5", "capacity": "0.4"}
 
@@ -11,7 +11,8 @@ USUAL = {"price": "0.1", "temperature": "-5", "hour": "12", "interest": "0.5", "
 def run(**changes: str):
     options = {**USUAL, **changes}
     return CliRunner().invoke(
-        surplus, [part for name, value in options.items() for part in (f"--{name}", value)]
+        cli,
+        ["surplus", *(part for name, value in options.items() for part in (f"--{name}", value))],
     )
 
 
@@ -47,13 +48,13 @@ def test_bad_input_is_one_line_and_exit_2(option, value):
 
 
 def test_a_missing_option_is_one_line_and_exit_2():
-    result = CliRunner().invoke(surplus, ["--price", "0.1"])
+    result = CliRunner().invoke(cli, ["surplus", "--price", "0.1"])
     assert result.exit_code == 2
-    assert result.stderr.splitlines() == ["Error: Missing option '--temperature'."]
+    assert result.stderr.splitlines() == ["nanogrid surplus: Missing option '--temperature'."]
 
 
 def test_help_is_complete():
-    result = CliRunner().invoke(surplus, ["--help"])
+    result = CliRunner().invoke(cli, ["surplus", "--help"])
     assert result.exit_code == 0
     for option in USUAL:
         assert f"--{option}" in result.stdout
