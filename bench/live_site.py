@@ -1,0 +1,78 @@
+"""The bench's devices in real time, around the realtime scenario, for `loop.py` and `footprint.py`.
+
+The scenario is taken over with another period or priority, with faults, and with the site's
+longitude moved so that the sun stands near noon now, whatever the hour: by night a PV limit would
+prove nothing.
+"""
+
+import os
+import sys
+import time
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from hil.inputs import write_history
+from hil.live import served
+from hil.scenario import LoadedScenario
+from hil.site_file import to_toml
+from hil.world import World
+
+SCENARIO = Path(__file__).parents[1] / "hil/scenarios/realtime.toml"
+HOURS_AFTER_NOON = -1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The world being served, and what a controller needs to meet it."""
+
+    world: World
+    site: Path
+    environment: Mapping[str, str]
+
+    @property
+    def command(self) -> list[str]:
+        """`nanogrid run`, as a process of its own."""
+        return [sys.executable, "-m", "firmware", "run", "--config", str(self.site)]
+
+
+@contextmanager
+def running(
+    folder: Path, loop: Mapping[str, Any], faults: Sequence[Mapping[str, Any]] = ()
+) -> Iterator[Running]:
+    """Serve the scenario's devices until the end of the `with`; `loop`: keys for the site's [loop].
+
+    History, scenario and site file go into `folder`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    start_utc_s = float(int(time.time()))
+    world = World(LoadedScenario(_scenario(folder, loop, faults)), start_utc_s)
+    try:
+        history = (folder / "history.csv").resolve()
+        arrays = world.parameters.pv
+        write_history(history, world.loaded, arrays, world.weather, world.load, start_utc_s)
+        with served(world, folder, history) as (site, environment):
+            yield Running(world, site, os.environ | environment)
+    finally:
+        world.close()
+
+
+def _scenario(folder: Path, loop: Mapping[str, Any], faults: Sequence[Mapping[str, Any]]) -> Path:
+    scenario = tomllib.loads(SCENARIO.read_text("utf-8"))
+    site = tomllib.loads((SCENARIO.parent / scenario["scenario"]["site"]).read_text("utf-8"))
+    site["loop"] = {**site["loop"], **loop}
+    utc_h = time.time() / 3600.0 % 24.0
+    ahead_h = (24.0 + HOURS_AFTER_NOON - utc_h) % 24.0 - 12.0  # of UTC
+    site["site"]["longitude_deg"] = 15.0 * ahead_h
+    site["site"]["timezone"] = f"Etc/GMT{-round(ahead_h):+d}"  # whose signs are POSIX's
+    scenario["scenario"]["site"] = "template.toml"
+    scenario["fault"] = [dict(fault) for fault in faults]
+    (folder / "template.toml").write_text(to_toml(site), encoding="utf-8")
+    path = folder / "scenario.toml"
+    path.write_text(to_toml(scenario), encoding="utf-8")
+    return path
