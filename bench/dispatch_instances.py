@@ -4,6 +4,7 @@ Every seed gives one instance as JSON content: islanded, on a weak grid, on a gr
 or real-time prices, or with an outage announced; any season, sky, step and equipment.
 """
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -62,11 +63,11 @@ def instance(seed: int) -> dict[str, Any]:
         "battery": battery,
         "inverter": {
             "rated_kw": round(1.05 * battery["charge_max_kw"], 2),
-            "load_frac": INVERTER_LOAD,
-            "efficiency_frac": INVERTER_EFFICIENCY,
+            "load_frac": list(INVERTER_LOAD),
+            "efficiency_frac": list(INVERTER_EFFICIENCY),
         },
         "diesel": _diesel(rng, float(load.max()), fuel),
-        "emissions": EMISSIONS,
+        "emissions": copy.deepcopy(EMISSIONS),
         "penalties": {
             "unserved_usd_per_kwh": float(rng.choice([2.0, 3.0, 5.0])),
             "curtailed_usd_per_kwh": 0.002,

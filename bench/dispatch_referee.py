@@ -4,6 +4,7 @@ Works on the JSON content of instance and schedule, in plain Python, and shares 
 planner: what it confirms, two programs agree on.
 """
 
+import itertools
 import math
 from typing import Any
 
@@ -17,7 +18,7 @@ def efficiency(inverter: Json, power_kw: float) -> float:
     points = list(zip(inverter["load_frac"], inverter["efficiency_frac"], strict=True))
     if at <= points[0][0]:
         return float(points[0][1])
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in itertools.pairwise(points):
         if at <= x1:
             return float(y0 + (y1 - y0) * (at - x0) / (x1 - x0))
     return float(points[-1][1])
@@ -145,7 +146,7 @@ def _short_runs(problem: Json, states: list[int]) -> list[str]:
 
 
 def rule_plan(problem: Json) -> Json:
-    """A simple controller: the battery serves and stores the difference, the diesel what is left."""
+    """A simple controller: battery first, both ways, then the grid, then the diesel."""
     series, battery, diesel = problem["series"], problem["battery"], problem["diesel"]
     dt = problem["time"]["step_h"]
     low = battery["soc_min_frac"] * battery["capacity_kwh"]

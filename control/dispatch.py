@@ -68,14 +68,31 @@ def energy_kwh(instance: Instance, battery_kw: Floats) -> Floats:
     return np.concatenate(([start], start + np.cumsum(change)))
 
 
+def fastest_kw(battery: Battery) -> tuple[float, float]:
+    """The powers that charge (<= 0) and discharge (>= 0) fastest: the limits, or less.
+
+    Less only where the inverter's curve falls so steeply that more power stores less.
+    """
+    load, efficiency = np.array(battery.inverter_load_frac), battery.inverter_efficiency_frac
+    slope = np.append(np.diff(efficiency) / np.diff(load), 0.0)
+    falling = slope < 0
+    steepest = (load[falling] - np.array(efficiency)[falling] / slope[falling]) / 2
+    power = np.concatenate([load, steepest]) * battery.inverter_rated_kw
+    charge = np.append(-np.minimum(power, battery.charge_max_kw), -battery.charge_max_kw)
+    discharge = np.append(np.minimum(power, battery.discharge_max_kw), battery.discharge_max_kw)
+    if battery.capacity_kwh == 0:
+        return 0.0, 0.0
+    fastest_charge = charge[np.argmax(stored_kwh_per_h(battery, charge))]
+    return float(fastest_charge), float(discharge[np.argmin(stored_kwh_per_h(battery, discharge))])
+
+
 def energy_bounds_kwh(instance: Instance) -> tuple[Floats, Floats]:
     """Lowest and highest stored energy allowed at the start and after every step.
 
     A battery that starts outside its limits goes back as fast as its power allows.
     """
     battery = instance.battery
-    full_kw = np.array([-battery.charge_max_kw, battery.discharge_max_kw])
-    up, down = instance.step_h * stored_kwh_per_h(battery, full_kw)
+    up, down = instance.step_h * stored_kwh_per_h(battery, np.array(fastest_kw(battery)))
     start = battery.soc_initial_frac * battery.capacity_kwh
     elapsed = np.arange(instance.steps + 1)
     low = np.minimum(battery.soc_min_frac * battery.capacity_kwh, start + elapsed * up)

@@ -44,8 +44,12 @@ def _number(
     return field(metadata=rule, **default)  # type: ignore[call-overload]
 
 
+class _Count(str):
+    """A number of values, shown without quotes."""
+
+
 def _complain(where: str, value: object, allowed: str) -> ValueError:
-    shown = repr(value)
+    shown = value if isinstance(value, _Count) else repr(value)
     return ValueError(f"{where}: {shown if len(shown) <= 60 else shown[:57] + '...'} ({allowed})")
 
 
@@ -161,7 +165,9 @@ def _series(name: str, value: ArrayLike, steps: int, *, low: float) -> Floats:
     except (TypeError, ValueError, OverflowError):
         raise _complain(name, value, f"allowed: {steps} numbers") from None
     if given.ndim > 1 or (given.ndim == 1 and given.size != steps):
-        raise _complain(name, f"{given.size} values", f"allowed: {steps}, as many as load_kw")
+        raise _complain(
+            name, _Count(f"{given.size} values"), f"allowed: {steps}, as many as load_kw"
+        )
     series = np.broadcast_to(given, (steps,)).copy()
     wrong = np.flatnonzero(~(np.isfinite(series) & (series >= low)))
     if wrong.size:
@@ -211,7 +217,7 @@ class Instance:
         _check_numbers(self, "", by_key=True)
         steps = np.size(self.load_kw)
         if steps < 1:
-            raise _complain("load_kw", "no values", "allowed: one or more")
+            raise _complain("load_kw", _Count("no values"), "allowed: one or more")
         for name in ("load_kw", "pv_kw", "wind_kw", "import_max_kw", "export_max_kw"):
             object.__setattr__(self, name, _series(name, getattr(self, name), steps, low=0.0))
         for name in ("price_buy_per_kwh", "price_sell_per_kwh"):
@@ -261,7 +267,7 @@ def _file_list(section: Mapping[str, Any], key: str, where: str, steps: int) -> 
     """A list of finite numbers; `steps` of them unless steps is 0."""
     value = _get(section, key, where)
     if not isinstance(value, list) or (steps and len(value) != steps):
-        found = f"{len(value)} values" if isinstance(value, list) else value
+        found = _Count(f"{len(value)} values") if isinstance(value, list) else value
         raise _complain(f"{where}.{key}", found, f"allowed: a list of {steps or 'some'} numbers")
     for index, item in enumerate(value):
         if not _is_number(item):

@@ -135,10 +135,9 @@ class CorridorSearch:
         s = self.storage
         steps = self.merit.instance.steps
         low, high = float(s.low_kwh[-1]), float(s.high_kwh[-1])
-        up, down = s.change_kwh(np.array([-s.charge_max_kw, s.discharge_max_kw]))
         inside = min(max(s.start_kwh, low), high)
-        reach_low = max(low, inside + steps * float(down))
-        reach_high = min(high, inside + steps * float(up))
+        reach_low = max(low, inside + steps * s.down_kwh)
+        reach_high = min(high, inside + steps * s.up_kwh)
         reach = reach_high - reach_low
         if reach <= 0:
             return self._corridor(np.full(steps + 1, inside), 1.0, 0)
@@ -173,12 +172,9 @@ class CorridorSearch:
     def _moves(self, corridor: Corridor, on: bool) -> _Moves:
         base, spacing = corridor.base_kwh, corridor.spacing_kwh
         slope = np.diff(base)
-        reach = self.storage.change_kwh(
-            np.array([-self.storage.charge_max_kw, self.storage.discharge_max_kw])
-        )
         most = corridor.width - 1
-        up = min(most, math.ceil((reach[0] - np.min(slope)) / spacing))
-        down = min(most, math.ceil((np.max(slope) - reach[1]) / spacing))
+        up = min(most, math.ceil((self.storage.up_kwh - np.min(slope)) / spacing))
+        down = min(most, math.ceil((np.max(slope) - self.storage.down_kwh) / spacing))
         jumps = slope[:, None] + spacing * np.arange(-down, up + 1)
         power = self.storage.clip_kw(self.storage.power_kw(jumps))
         power = np.hstack([self._bends, self._kinks[on], power])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from control.dispatch import energy_bounds_kwh, stored_kwh_per_h
+from control.dispatch import energy_bounds_kwh, fastest_kw, stored_kwh_per_h
 from control.dispatch_instance import Floats, Instance
 
 SLACK_KWH = 1e-8  # rounding, far below the tolerance of feasibility
@@ -18,9 +18,12 @@ class Storage:
         self.start_kwh = battery.soc_initial_frac * battery.capacity_kwh
         self.low_kwh, self.high_kwh = energy_bounds_kwh(instance)
         self.span_kwh = float(self.high_kwh[-1] - self.low_kwh[-1])
-        empty = battery.capacity_kwh == 0
-        self.charge_max_kw = 0.0 if empty else battery.charge_max_kw
-        self.discharge_max_kw = 0.0 if empty else battery.discharge_max_kw
+        self._fastest_kw = fastest_kw(battery)
+        self.charge_max_kw = -self._fastest_kw[0]
+        self.discharge_max_kw = battery.discharge_max_kw if battery.capacity_kwh > 0 else 0.0
+        ends = np.array([-self.charge_max_kw, self.discharge_max_kw, self._fastest_kw[1]])
+        change = self.change_kwh(ends)
+        self.up_kwh, self.down_kwh = float(change[0]), float(min(change[1:]))
         load = np.array(battery.inverter_load_frac)
         efficiency = np.array(battery.inverter_efficiency_frac)
         if load[0] > 0:  # the curve is constant outside its points
@@ -77,7 +80,17 @@ class Storage:
             change = float(self.change_kwh(power[t : t + 1])[0])
             wanted = min(max(stored + change, float(low[t + 1])), float(high[t + 1]))
             if abs(wanted - stored - change) > SLACK_KWH:
-                power[t : t + 1] = self.clip_kw(self.power_kw(np.array([wanted - stored])))
-                change = float(self.change_kwh(power[t : t + 1])[0])
+                inside = low[t + 1] - SLACK_KWH <= stored <= high[t + 1] + SLACK_KWH
+                power[t], change = self._change_to(stored, wanted, bool(inside))
             stored += change
         return power
+
+    def _change_to(self, stored: float, wanted: float, inside: bool) -> tuple[float, float]:
+        """Power and change towards a stored energy; where the curve defies that, none or all."""
+        power = self.clip_kw(self.power_kw(np.array([wanted - stored])))
+        change = self.change_kwh(power)
+        if abs(stored + change[0] - wanted) > SLACK_KWH:
+            charge, discharge = self._fastest_kw
+            power[0] = 0.0 if inside else charge if stored < wanted else discharge
+            change = self.change_kwh(power)
+        return float(power[0]), float(change[0])

@@ -87,7 +87,7 @@ def _read(path: Path) -> Instance:
         return Instance.from_dict(json.loads(path.read_bytes()))
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror}") from None
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: not JSON: {error}") from None
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{path}: {error}") from None

@@ -43,7 +43,7 @@ def test_more_iterations_never_cost_more_and_end(seed: int) -> None:
 
 
 def test_search_is_near_the_optimum_of_an_instance_small_enough_to_enumerate() -> None:
-    """Two diesel runs and a battery over six steps, against every on/off pattern and a fine grid."""
+    """Battery and diesel over six steps, against every on/off pattern on a grid of energies."""
     instance = Instance(
         step_h=1.0,
         load_kw=np.array([1.0, 3.0, 2.0, 0.5, 4.0, 1.0]),
