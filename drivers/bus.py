@@ -48,6 +48,7 @@ class Bus:
         self._image: Mapping[str, DeviceImage] = MappingProxyType(self._images)
         self._inbox: dict[tuple[str, Quantity], tuple[Setpoint, float]] = {}
         self._inbox_lock = threading.Lock()
+        self._to_release = False
         self._turn = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -69,16 +70,25 @@ class Bus:
         with self._inbox_lock:
             self._inbox[setpoint.device, setpoint.quantity] = (setpoint, self._clock())
 
+    def release(self) -> None:
+        """Forget all setpoints; with the next round every device goes back to its own control.
+
+        It is still read. The next setpoint takes it under control again.
+        """
+        with self._inbox_lock:
+            self._inbox = {}
+            self._to_release = True
+
     def exchange(self) -> None:
         """One round: for each device connect if need be, write what is due, then read."""
         with self._turn:
-            self._take_wishes()
+            self._take_orders()
             self._round(read=True)
 
     def flush(self) -> None:
         """Write what is due to the devices that are online, read nothing."""
         with self._turn:
-            self._take_wishes()
+            self._take_orders()
             self._round(read=False)
 
     def start(self, period_s: float) -> None:
@@ -98,12 +108,18 @@ class Bus:
         with self._turn:
             for station in self._stations.values():
                 station.release(self._clock())
+                station.disconnect()
                 self._publish(station)
             self._line.close()
 
-    def _take_wishes(self) -> None:
+    def _take_orders(self) -> None:
         with self._inbox_lock:
             wishes, self._inbox = self._inbox, {}
+            to_release, self._to_release = self._to_release, False
+        if to_release:
+            for station in self._stations.values():
+                station.release(self._clock())
+                self._publish(station)
         for (device, _), (setpoint, now_s) in wishes.items():
             self._stations[device].wish(setpoint, now_s)
 

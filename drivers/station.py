@@ -24,7 +24,7 @@ class DeviceImage:
     identity: Identity | None = None
     online: bool = False  # the last exchange with it succeeded
     error: str = "never connected"  # why it is not online
-    acks: tuple[Ack, ...] = ()
+    acks: tuple[Ack, ...] = ()  # t_s is -inf while no write has succeeded yet
     errors: int = 0  # exchanges that failed
     resyncs: int = 0  # connections closed because of it
 
@@ -104,18 +104,24 @@ class Station:
             self.image = replace(self.image, online=True, error="", acks=self._all_acks())
 
     def release(self, now_s: float) -> None:
-        """Give the device back to itself and forget all wishes."""
+        """Forget all wishes and give the device back to itself; the connection stays."""
         self._wishes.clear()
+        self._acks.clear()
+        self.image = replace(self.image, acks=())
         if not self.connected:
             return
+        resyncs = self._line.resyncs
         self._line.allow(self._turn_s)
-        self.connected = False
         try:
             self.device.release(self._registers, now_s)
         except (BusError, DeviceError) as error:
-            self._fail(f"not released: {error}", now_s, 0)
-        else:
-            self.image = replace(self.image, online=False, error="released")
+            self._fail(f"not released: {error}", now_s, self._line.resyncs - resyncs)
+
+    def disconnect(self) -> None:
+        """The end: nothing is known from here on."""
+        error = "stopped" if self.connected else self.image.error
+        self.connected = False
+        self.image = replace(self.image, online=False, error=error)
 
     def _write(self, now_s: float) -> None:
         for quantity, wish in list(self._wishes.items()):

@@ -37,6 +37,7 @@ class SunspecInverter(ModbusDevice[InverterMeasurement]):
         self._control: int | None = None
         self._base_kw = rated_kw
         self._limit_kw: float | None = None
+        self._limiting = False  # the limit in force is ours
         self._controls: Snapshot | None = None
         self._until_controls = 0
 
@@ -48,9 +49,11 @@ class SunspecInverter(ModbusDevice[InverterMeasurement]):
             raise DeviceError("no SunSpec inverter model (101-103, 111-113 or 701)")
         self._meter = meter
         self._control = self._sunspec.first(704, 123)
-        self._controls = None
         self._base_kw = self._read_base_kw(registers)
-        self._until_controls = 0
+        if self._control is not None:
+            controls = self._read_controls(registers)
+            if self._control == 704 and _is_our_fallback(controls):
+                self._limiting = True  # left behind by a former run
         return identity
 
     def read(self, registers: Registers, now_s: float) -> InverterMeasurement:
@@ -72,6 +75,7 @@ class SunspecInverter(ModbusDevice[InverterMeasurement]):
     def write(self, registers: Registers, setpoint: Setpoint, now_s: float) -> float:
         """Limit the active power, rounded down to the device's resolution."""
         before = self._controls or self._read_controls(registers)
+        self._limiting = True
         obeyed, after = self._write(registers, before, setpoint)
         if not after.same_scale(before, "WMaxLimPct_SF"):
             obeyed, after = self._write(registers, after, setpoint)
@@ -80,11 +84,11 @@ class SunspecInverter(ModbusDevice[InverterMeasurement]):
         return setpoint.value
 
     def release(self, registers: Registers, now_s: float) -> None:
-        """Take the limit off."""
-        if self._control == 704:
-            self._sunspec.write(registers, 704, "WMaxLimPctEna", [0])
-        elif self._control == 123:
-            self._sunspec.write(registers, 123, "WMaxLim_Ena", [0])
+        """Take our limit off, if there is one."""
+        if self._limiting:
+            name = "WMaxLimPctEna" if self._control == 704 else "WMaxLim_Ena"
+            self._sunspec.write(registers, 704 if self._control == 704 else 123, name, [0])
+            self._limiting = False
 
     def _write(
         self, registers: Registers, controls: Snapshot, setpoint: Setpoint
@@ -145,6 +149,11 @@ def _state(ac: Snapshot, model: int) -> str:
     name, states = ("InvSt", _STATES_701) if model == 701 else ("St", _STATES_10X)
     raw = ac.raw(name)
     return "unknown" if raw is None else states.get(raw, "unknown")
+
+
+def _is_our_fallback(controls: Snapshot) -> bool:
+    held = [controls.raw(f"WMaxLimPct{name}") for name in ("Ena", "Rvrt", "EnaRvrt")]
+    return held == [1, 0, 1]
 
 
 def _holds(controls: Snapshot, words: list[int]) -> bool:

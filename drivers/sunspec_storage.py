@@ -46,12 +46,13 @@ class SunspecStorage(ModbusDevice[BatteryMeasurement]):
         self._controls: Snapshot | None = None
         self._controls_s = -1.0
         self._until_controls = 0
+        self._commanding = False  # the mode it is in is our doing
         self._heartbeat_s = -1.0
         self._flash = FlashGuard()
         self._grid_charge: Register | None = None  # set while we have allowed it
 
     def connect(self, registers: Registers, now_s: float) -> Identity:
-        """Find the models and allow charging from AC; autonomous until the first setpoint."""
+        """Find the models; the storage stays autonomous until the first setpoint."""
         identity = self._sunspec.connect(registers)
         meter = self._sunspec.first(*INVERTERS)
         if meter is None:
@@ -63,8 +64,8 @@ class SunspecStorage(ModbusDevice[BatteryMeasurement]):
         self._control = control
         self._nameplate = self._sunspec.read_if_present(registers, 120)
         controls = self._read_controls(registers, now_s)
-        if control == 124 and controls.raw("ChaGriSet") == 0:
-            self._allow_grid_charge(registers, now_s)
+        if control == 704 and _is_our_fallback(controls):
+            self._commanding = True  # left behind by a former run
         return identity
 
     def read(self, registers: Registers, now_s: float) -> BatteryMeasurement:
@@ -94,6 +95,7 @@ class SunspecStorage(ModbusDevice[BatteryMeasurement]):
         der = self._control == 704
         write, sf = (self._write_704, "WSet_SF") if der else (self._write_124, "InOutWRte_SF")
         before = self._controls or self._read_controls(registers, now_s)
+        self._commanding = True
         obeyed, after = write(registers, before, setpoint, now_s)
         if not after.same_scale(before, sf):
             obeyed, after = write(registers, after, setpoint, now_s)
@@ -106,6 +108,9 @@ class SunspecStorage(ModbusDevice[BatteryMeasurement]):
 
     def release(self, registers: Registers, now_s: float) -> None:
         """Back to the storage's own mode, rates unlimited, charging from AC as it was."""
+        if not self._commanding:
+            return
+        self._commanding = False
         if self._control == 704:
             self._sunspec.write(registers, 704, "WSetEna", [0])
             return
@@ -116,6 +121,7 @@ class SunspecStorage(ModbusDevice[BatteryMeasurement]):
         if self._grid_charge is not None:
             registers.write(self._grid_charge.address, [0])
             self._grid_charge = None
+            self._flash = FlashGuard()  # allowing it again is no quarrel
 
     def _write_124(
         self, registers: Registers, controls: Snapshot, setpoint: Setpoint, now_s: float
@@ -127,6 +133,8 @@ class SunspecStorage(ModbusDevice[BatteryMeasurement]):
         out_words = controls.encode("OutWRte", min(100.0, max(-100.0, out_percent)))
         in_words = controls.encode("InWRte", min(100.0, max(-100.0, in_percent)))
         armed_s = timer_s(setpoint.lease_s, 0xFFFE)
+        if setpoint.value < 0 and controls.raw("ChaGriSet") == 0:
+            self._allow_grid_charge(registers, now_s)
         write = self._sunspec.write
         if controls.raw("StorCtl_Mod") == _PINNED and controls.raw("InOutWRte_WinTms") is not None:
             write(registers, 124, "OutWRte", [*out_words, *in_words, 0, armed_s])
@@ -230,6 +238,10 @@ class SunspecStorage(ModbusDevice[BatteryMeasurement]):
         register = Register("ChaGriSet", address, Kind.U16, wear=Wear.FLASH)
         if self._flash.write(registers, register, 1, now_s):
             self._grid_charge = register
+
+
+def _is_our_fallback(controls: Snapshot) -> bool:
+    return [controls.raw(f"WSet{name}") for name in ("Ena", "Rvrt", "EnaRvrt")] == [1, 0, 1]
 
 
 def _live_kw(

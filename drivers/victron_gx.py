@@ -23,7 +23,6 @@ SYSTEM_UNIT = 100
 DEAD_MAN_S = 60.0
 _REFRESH_S = 20.0
 _LIMITS_HOLD_S = 10.0  # how long the BMS may be silent before its last limits no longer count
-_SLOW_EVERY = 5  # readings
 
 # The GX answers 0 for a value that no service publishes: a battery of 0 V is an unknown one.
 _BATTERY = RegisterMap(
@@ -75,17 +74,17 @@ class VictronGx(ModbusDevice[BatteryMeasurement]):
         self._battery_unit = battery_unit
         self._most_kw = 3 * max(charge_max_kw, discharge_max_kw)
         self._flash = FlashGuard()
-        self._external = False
+        self._own_mode: int | None = None  # the GX's own, while we have control
+        self._controlled_s = -_REFRESH_S  # when we last saw that we have it
         self._setpoints = _NARROW[:1]
         self._held_kw = 0.0  # what the Multi follows until ...
         self._written_s = -DEAD_MAN_S
         self._lease_end_s = 0.0
         self._limits_amps: tuple[float | None, float | None] = (None, None)
         self._limits_s = -_LIMITS_HOLD_S
-        self._until_slow = 0
 
     def connect(self, registers: Registers, now_s: float) -> Identity:
-        """Find the setpoint registers and take external control; no setpoint yet."""
+        """Find the setpoint registers; the GX keeps control until the first setpoint."""
         system = _at(registers, SYSTEM_UNIT)
         phases = int(_INVERTER.read(registers)["phases"] or 1)
         try:
@@ -93,9 +92,7 @@ class VictronGx(ModbusDevice[BatteryMeasurement]):
             self._setpoints = _WIDE[:phases]
         except DeviceError:  # before Venus OS 3
             self._setpoints = _NARROW[:phases]
-        self._external = self._flash.write(system, _HUB4_MODE, _EXTERNAL, now_s)
         self._limits_s = now_s
-        self._until_slow = 0
         try:
             serial = text(system.read(*_SERIAL))
         except DeviceError:
@@ -103,13 +100,10 @@ class VictronGx(ModbusDevice[BatteryMeasurement]):
         return Identity("Victron Energy", f"GX, VE.Bus unit {self.unit}", serial)
 
     def read(self, registers: Registers, now_s: float) -> BatteryMeasurement:
-        """Power, charge and limits every time; whether we have control every fifth."""
+        """Power, charge and limits; refreshes a setpoint whose lease outlasts the dead-man."""
         system = _at(registers, SYSTEM_UNIT)
-        if self._until_slow <= 0:
-            self._until_slow = _SLOW_EVERY
-            self._external = self._flash.write(system, _HUB4_MODE, _EXTERNAL, now_s)
-        self._until_slow -= 1
         if now_s < self._lease_end_s and now_s - self._written_s >= _REFRESH_S:
+            self._take_control(system, now_s)
             self._write_kw(registers, self._held_kw, now_s)
         inverter = _INVERTER.read(registers)
         battery = _BATTERY.read(system)
@@ -130,8 +124,8 @@ class VictronGx(ModbusDevice[BatteryMeasurement]):
 
     def write(self, registers: Registers, setpoint: Setpoint, now_s: float) -> float:
         """Set the AC power of all phases together; refreshed by `read` until the lease ends."""
-        if not self._external:
-            raise DeviceError("another master keeps the GX out of external control (Hub4Mode)")
+        if now_s - self._controlled_s >= _REFRESH_S:
+            self._take_control(_at(registers, SYSTEM_UNIT), now_s)
         held_kw = self._write_kw(registers, setpoint.value, now_s)
         self._lease_end_s = now_s + setpoint.lease_s
         return setpoint.value if abs(held_kw - setpoint.value) < 2e-3 else held_kw
@@ -139,9 +133,22 @@ class VictronGx(ModbusDevice[BatteryMeasurement]):
     def release(self, registers: Registers, now_s: float) -> None:
         """Zero the setpoint and let the GX run its own energy management again."""
         self._lease_end_s = now_s
+        if self._own_mode is None:
+            return
         self._write_kw(registers, 0.0, now_s)
-        _at(registers, SYSTEM_UNIT).write(_HUB4_MODE.address, [_ESS])
-        self._external = False
+        _at(registers, SYSTEM_UNIT).write(_HUB4_MODE.address, [self._own_mode])
+        self._own_mode, self._controlled_s = None, -_REFRESH_S
+        self._written_s = -DEAD_MAN_S
+        self._flash = FlashGuard()  # taking control again is no quarrel
+
+    def _take_control(self, system: Registers, now_s: float) -> None:
+        """Make sure that the GX leaves the Multi to us; its own mode comes back on release."""
+        if self._own_mode is None:
+            mode = _number(system, _HUB4_MODE)
+            self._own_mode = _ESS if mode is None or mode == _EXTERNAL else int(mode)
+        if not self._flash.write(system, _HUB4_MODE, _EXTERNAL, now_s):
+            raise DeviceError("another master keeps the GX out of external control (Hub4Mode)")
+        self._controlled_s = now_s
 
     def _write_kw(self, registers: Registers, power_kw: float, now_s: float) -> float:
         watts = -1000 * power_kw / len(self._setpoints)  # positive takes power in

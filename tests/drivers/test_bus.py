@@ -249,7 +249,34 @@ def test_stop_releases_every_device(rig):
     rig.bus.stop()
     assert rig.probe.calls[-1] == "release"
     assert rig.unit_1.holding[1] == 0
-    assert rig.image().error == "released"
+    assert rig.image().error == "stopped"
+
+
+def test_release_forgets_the_setpoints_and_goes_on_reading(rig):
+    rig.bus.submit(power(2.0))
+    rig.bus.exchange()
+    rig.bus.submit(power(3.0))
+    rig.bus.release()
+    rig.probe.calls.clear()
+    rig.clock.now_s += 20.0
+    rig.bus.exchange()
+    assert rig.probe.calls == ["release", "read"]
+    assert rig.image().online
+    assert rig.image().acks == ()
+    rig.bus.exchange()
+    assert rig.probe.calls == ["release", "read", "read"]
+    rig.bus.release()
+    rig.bus.submit(power(1.0))
+    rig.bus.exchange()
+    assert rig.unit_1.writes == [(1, [2000]), (1, [0]), (1, [0]), (1, [1000])]
+
+
+def test_a_release_that_fails_is_told(rig):
+    rig.bus.exchange()
+    rig.unit_1.refuse_writes = True
+    rig.bus.release()
+    rig.bus.flush()
+    assert rig.image().error == "not released: unit 1 refuses 1: busy (6)"
 
 
 def test_dead_units_are_tried_one_per_round_after_the_living(pty_peer):

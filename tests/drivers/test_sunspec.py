@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from drivers.device import BusError, DeviceError
 from drivers.line import Line, TcpLink, UnitRegisters
-from drivers.sunspec import Snapshot, SunspecUnit, discover
-from drivers.sunspec_models import COMMON, MODELS
+from drivers.registers import text
+from drivers.sunspec import Snapshot, SunspecUnit, _read_model, discover
+from drivers.sunspec_models import MODELS
 
 NAMEPLATE = {"DERTyp": 4, "WRtg": 5000, "WRtg_SF": 0}
 INVERTER = {"W": 4321, "W_SF": -1, "WH": 12345, "WH_SF": 2, "St": 4}
@@ -196,6 +197,15 @@ def test_what_a_point_cannot_hold_is_refused(value):
         Snapshot(MODELS[124], [0] * 30).encode("OutWRte", value)
 
 
-def test_the_common_model_is_read_in_one_request():
-    assert COMMON.reach <= 125
+def test_what_we_know_of_every_model_is_read_in_one_request():
     assert all(model.reach <= 125 for model in MODELS.values())
+
+
+def test_a_model_beyond_one_request_is_read_in_two(attach, sunspec_device):
+    device = sunspec_device({701: {"W": 5, "MnAlrmInfo": "all is well"}})
+    registers = attach({1: device})
+    found = discover(registers).find(701)
+    device.reads.clear()
+    words = _read_model(registers, found, found.length + 2)
+    assert [count for _, count in device.reads] == [125, 30]
+    assert text(words[123:155]) == "all is well"

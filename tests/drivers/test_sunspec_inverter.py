@@ -180,9 +180,25 @@ def test_704_release_takes_the_limit_off(connected):
     assert device.get(704, "WMaxLimPctEna") == 0
 
 
+@pytest.mark.parametrize(("model", "controls"), [(123, CONTROLS), (704, CONTROLS_704)])
+def test_a_limit_that_is_not_ours_stays(connected, model, controls):
+    name = "WMaxLimPctEna" if model == 704 else "WMaxLim_Ena"
+    device, registers, driver = connected({103: AC, model: {**controls, name: 1}})
+    driver.release(registers, 0.0)
+    assert device.writes == []
+
+
+def test_the_fallback_that_a_former_run_left_is_lifted(connected):
+    fallback = {"WMaxLimPctEna": 1, "WMaxLimPct": 0, "WMaxLimPctRvrt": 0, "WMaxLimPctEnaRvrt": 1}
+    device, registers, driver = connected({701: AC_701, 704: {**CONTROLS_704, **fallback}})
+    assert driver.read(registers, 0.0).limit_kw == 0.0
+    driver.release(registers, 0.0)
+    assert device.get(704, "WMaxLimPctEna") == 0
+
+
 def test_a_reading_is_one_request_most_of_the_time(connected):
     device, registers, driver = connected({103: AC, 123: CONTROLS})
     device.reads.clear()
     for _ in range(10):
         driver.read(registers, 0.0)
-    assert len(device.reads) == 12
+    assert len(device.reads) == 11  # connecting has read the limit already

@@ -154,8 +154,10 @@ def test_a_storage_that_takes_no_setpoint_is_an_error(connected):
 
 def test_release_returns_it_to_itself(connected, attach):
     device, registers, driver = connected({103: AC, 124: {**STORAGE, "ChaGriSet": 0}})
-    assert device.get(124, "ChaGriSet") == 1
     driver.write(registers, power(1.0), 1.0)
+    assert device.get(124, "ChaGriSet") == 0
+    driver.write(registers, power(-1.0), 1.0)
+    assert device.get(124, "ChaGriSet") == 1
     driver.release(registers, 2.0)
     assert device.get(124, "StorCtl_Mod") == 0
     assert device.get(124, "OutWRte") == device.get(124, "InWRte") == 10000
@@ -202,6 +204,18 @@ def test_704_with_a_timer_that_does_not_run_is_an_error(connected):
     _, registers, driver = connected({701: AC_701, 704: DER_CONTROLS, 713: DER_STORAGE})
     with pytest.raises(DeviceError, match="revert timer not armed: WSetRvrtRem"):
         driver.write(registers, power(1.0), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "writes"),
+    [({"WSetEna": 1, "WSetRvrt": 777}, 0), ({"WSetEna": 1, "WSetRvrt": 0, "WSetEnaRvrt": 1}, 1)],
+)
+def test_only_what_we_or_a_former_run_set_is_released(connected, values, writes):
+    der = {701: AC_701, 704: {**DER_CONTROLS, **values}, 713: DER_STORAGE}
+    device, registers, driver = connected(der)
+    driver.release(registers, 1.0)
+    driver.release(registers, 2.0)
+    assert len(device.writes) == writes
 
 
 @pytest.mark.parametrize(
