@@ -77,7 +77,7 @@ class SunspecStorage(ModbusDevice[BatteryMeasurement]):
         ac = self._sunspec.read(registers, self._meter)
         battery = self._sunspec.read_if_present(registers, 802)
         storage = self._sunspec.read_if_present(registers, 713)
-        if battery is not None:
+        if battery is not None and self._commanding:
             self._beat(registers, battery, now_s)
         charge_kw, discharge_kw = self._limits_kw(battery, controls)
         return BatteryMeasurement(
@@ -226,7 +226,7 @@ class SunspecStorage(ModbusDevice[BatteryMeasurement]):
         return "unknown" if raw is None else states.get(raw, "unknown")
 
     def _beat(self, registers: Registers, battery: Snapshot, now_s: float) -> None:
-        """Count up the controller's heartbeat, once a second, where the battery looks at it."""
+        """Count up the controller's heartbeat, once a second, where the battery has one."""
         beat = battery.raw("CtrlHb")
         if beat is None or battery.raw("LocRemCtl") == _LOCAL or now_s - self._heartbeat_s < 1.0:
             return

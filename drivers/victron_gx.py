@@ -77,8 +77,9 @@ class VictronGx(ModbusDevice[BatteryMeasurement]):
         self._own_mode: int | None = None  # the GX's own, while we have control
         self._controlled_s = -_REFRESH_S  # when we last saw that we have it
         self._setpoints = _NARROW[:1]
-        self._held_kw = 0.0  # what the Multi follows until ...
-        self._written_s = -DEAD_MAN_S
+        self._wanted_kw = 0.0
+        self._held_kw = 0.0  # what the Multi said after the last write, ...
+        self._written_s = -DEAD_MAN_S  # ... which was then
         self._lease_end_s = 0.0
         self._limits_amps: tuple[float | None, float | None] = (None, None)
         self._limits_s = -_LIMITS_HOLD_S
@@ -90,7 +91,7 @@ class VictronGx(ModbusDevice[BatteryMeasurement]):
         try:
             _number(registers, _WIDE[0])
             self._setpoints = _WIDE[:phases]
-        except DeviceError:  # before Venus OS 3
+        except DeviceError:  # older firmware knows the 16-bit ones only
             self._setpoints = _NARROW[:phases]
         self._limits_s = now_s
         try:
@@ -104,7 +105,7 @@ class VictronGx(ModbusDevice[BatteryMeasurement]):
         system = _at(registers, SYSTEM_UNIT)
         if now_s < self._lease_end_s and now_s - self._written_s >= _REFRESH_S:
             self._take_control(system, now_s)
-            self._write_kw(registers, self._held_kw, now_s)
+            self._write_kw(registers, self._wanted_kw, now_s)
         inverter = _INVERTER.read(registers)
         battery = _BATTERY.read(system)
         volts, soc_percent = battery["volts"], battery["soc_percent"]
@@ -127,6 +128,7 @@ class VictronGx(ModbusDevice[BatteryMeasurement]):
         if now_s - self._controlled_s >= _REFRESH_S:
             self._take_control(_at(registers, SYSTEM_UNIT), now_s)
         held_kw = self._write_kw(registers, setpoint.value, now_s)
+        self._wanted_kw = setpoint.value
         self._lease_end_s = now_s + setpoint.lease_s
         return setpoint.value if abs(held_kw - setpoint.value) < 2e-3 else held_kw
 

@@ -166,6 +166,9 @@ def test_release_returns_it_to_itself(connected, attach):
 
 def test_the_heartbeat_beats_once_a_second_and_never_says_unknown(connected):
     device, registers, driver = connected({103: AC, 124: STORAGE, 802: {**BATTERY, "CtrlHb": 7}})
+    driver.read(registers, 0.0)
+    assert device.writes == []  # no heartbeat before the first setpoint
+    driver.write(registers, power(1.0, 600.0), 0.0)
     beats = []
     for now_s in (0.0, 0.5, 1.0, 1.9, 2.0):
         driver.read(registers, now_s)

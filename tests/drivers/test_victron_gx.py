@@ -137,6 +137,9 @@ def test_a_setpoint_that_another_master_overwrites_is_told(rig):
     gx = rig()
     gx.vebus.after_write = lambda unit, *_: unit.put(96, [0, 250])
     assert gx.write(1.0, 0.0) == -0.25
+    gx.vebus.after_write = lambda *_: None
+    gx.read(20.0)
+    assert gx.setpoints()[-1] == [0xFFFF, 0x10000 - 1000]  # what was wanted, not what was held
 
 
 def test_a_quarrel_over_external_control_does_not_wear_the_flash(rig):
