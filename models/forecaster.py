@@ -1,6 +1,6 @@
 """The forecaster of one quantity of one site: the network if it can be trusted, else baselines."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,11 +86,18 @@ class Forecaster:
         return Series(low, middle, high, found.sources[0])
 
     def forecast_many(
-        self, history: History, origins_utc_s: Sequence[float], steps: int
+        self,
+        history: History,
+        origins_utc_s: Sequence[float],
+        steps: int,
+        advance: Callable[[int], None] = lambda count: None,
     ) -> Forecasts:
-        """Forecast many origins at once, in the order given; each as if it were the only one."""
+        """Forecast many origins, results in the order given; each as if it were the only one.
+
+        `advance` is told how many more are done.
+        """
         history = self._usable(history)
-        return self._forecasts(history, origins_utc_s, steps, self._fresh(history))
+        return self._forecasts(history, origins_utc_s, steps, self._fresh(history), advance)
 
     def _usable(self, history: History) -> History:
         if history.step_s < GRID_STEPS_S[0]:
@@ -100,7 +107,12 @@ class Forecaster:
         return history
 
     def _forecasts(
-        self, history: History, origins_utc_s: Sequence[float], steps: int, learner: Learner
+        self,
+        history: History,
+        origins_utc_s: Sequence[float],
+        steps: int,
+        learner: Learner,
+        advance: Callable[[int], None] = lambda count: None,
     ) -> Forecasts:
         step_s = history.step_s
         phase = history.start_utc_s % step_s
@@ -119,6 +131,7 @@ class Forecaster:
                 out[:, chunk] *= ~self._night(known_to[chunk, None] + ahead * step_s, step_s)
             for row, source in zip(chunk, said, strict=True):
                 sources[row] = source
+            advance(len(chunk))
         starts = known_to + late * step_s
         return Forecasts(starts, step_s, out[0], out[1], out[2], tuple(sources))
 

@@ -1,0 +1,1 @@
+"""Training of the forecasting networks: development machine only, needs the extra [train]."""
