@@ -1,29 +1,27 @@
 """Puts one nano-grid's controller together and runs it until it is told to stop."""
 
-import json
 import logging
 import signal
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from control.cycle import Decision
 from control.records import Orders
-from firmware.clock import SystemClock
+from firmware.clock import SystemClock, process_age_s
 from firmware.config import Site
 from firmware.loop import Loop, Publisher
 from firmware.notify import Notifier
 from firmware.parameters import site_parameters
 from firmware.ports import Ports
 from firmware.publishers import BackgroundRecording, EventLog
-from firmware.realtime import go_realtime
+from firmware.realtime import go_realtime, raise_other_threads
 from firmware.wiring import build_buses, build_pins, build_sensor
 from firmware.workers import Workers
 
 log = logging.getLogger("nanogrid")
-SUMMARY_S = 600.0
 
 
 def no_orders() -> Orders:
@@ -34,8 +32,11 @@ def no_orders() -> Orders:
 class Service:
     """The controller of one site on this machine."""
 
-    def __init__(self, site: Site) -> None:
-        """Build everything; raises OSError when a recording cannot be written."""
+    def __init__(self, site: Site, record: Path | None = None) -> None:
+        """Build everything; raises OSError when `record` cannot be written.
+
+        The recording that the site file asks for is not worth going without control.
+        """
         self._site = site
         clock = SystemClock()
         buses = build_buses(site, clock.monotonic)
@@ -43,45 +44,51 @@ class Service:
         self._ports = Ports(site, buses, build_sensor(site), build_pins(site), clock)
         self._workers = Workers(site, self.parameters)
         self._publishers: list[Publisher] = [EventLog()]
-        if site.recording.path:
-            path = Path(site.recording.path)
-            self._publishers.append(BackgroundRecording(path, self.parameters))
+        if record is not None:
+            self._publishers.append(BackgroundRecording(record, self.parameters))
+        elif site.recording.path:
+            self._record_if_possible(Path(site.recording.path))
         self.loop = Loop(
             self.parameters, self._ports, self._workers, no_orders, self._publishers, clock
         )
         self._notifier = Notifier()
-        self._started_s = time.monotonic()
-        self._acted = False
+        self._first_act_s: float | None = None  # after the start of the process
 
-    def run(self, stats: Path | None = None) -> None:
-        """Run until SIGTERM or SIGINT; then give the plant back to its devices."""
-        with _stop_signals() as stopping:
+    def run(self) -> None:
+        """Run until SIGTERM, SIGINT or SIGHUP, or an error; then the plant is its devices' own."""
+        with _stop_signals() as stopping, ExitStack() as at_end:  # at the end: last comes first
+            for publisher in self._publishers:
+                at_end.callback(publisher.close)
+            at_end.callback(self._notifier.close)
+            at_end.callback(self._workers.stop)
+            at_end.callback(self._ports.stop)
+            at_end.callback(self._notifier.send, "STOPPING=1")
             problem = go_realtime(self._site.loop.realtime_priority)
             if problem:
                 log.warning("realtime: %s", problem)
-            try:
-                self._ports.start()
-                self._workers.start()
-                self._notifier.send("READY=1")
-                self.loop.run(stopping, self._feed)
-            finally:
-                self._notifier.send("STOPPING=1")
-                self._workers.stop()
-                self._ports.stop()
-                for publisher in self._publishers:
-                    publisher.close()
-                self._notifier.close()
+            self._ports.start()
+            self._workers.start()
+            raise_other_threads(self._site.loop.realtime_priority)
+            self._notifier.send("READY=1")
+            self.loop.run(stopping, self._feed)
         self._summarise()
-        if stats is not None:
-            stats.write_text(json.dumps(self.loop.statistics(), indent=1) + "\n")
+
+    def statistics(self) -> dict[str, Any]:
+        """The loop's statistics, and how long after the start of the process it acted first."""
+        return {**self.loop.statistics(), "first_act_s": self._first_act_s}
+
+    def _record_if_possible(self, path: Path) -> None:
+        try:
+            self._publishers.append(BackgroundRecording(path, self.parameters))
+        except OSError as error:
+            log.error("no recording: %s", error)
 
     def _feed(self, decision: Decision) -> None:
         """Feed the watchdog, last of all; say once when the first setpoints are out."""
         self._notifier.send("WATCHDOG=1")
-        if not self._acted and decision.command.setpoints:
-            self._acted = True
-            elapsed_s = time.monotonic() - self._started_s
-            log.info("first actuating cycle %.2f s after start", elapsed_s)
+        if self._first_act_s is None and decision.command.setpoints:
+            self._first_act_s = process_age_s()
+            log.info("first actuating cycle %.2f s after start", self._first_act_s)
 
     def _summarise(self) -> None:
         timing = self.loop.timing
@@ -97,14 +104,17 @@ class Service:
 
 @contextmanager
 def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Yield a question that SIGTERM and SIGINT answer with yes."""
+    """Yield a question that SIGTERM, SIGINT and SIGHUP (unless ignored: nohup) answer with yes."""
     stopped = False
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         nonlocal stopped
         stopped = True
 
-    old = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    old = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield lambda: stopped
     finally:
