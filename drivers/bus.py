@@ -51,6 +51,7 @@ class Bus:
         self._to_release = False
         self._turn = threading.Lock()
         self._stopping = threading.Event()
+        self._wake = threading.Event()
         self._thread: threading.Thread | None = None
 
     def image(self) -> Mapping[str, DeviceImage]:
@@ -69,6 +70,7 @@ class Bus:
             raise ValueError(f"{setpoint.device}: {setpoint} is not a setpoint")
         with self._inbox_lock:
             self._inbox[setpoint.device, setpoint.quantity] = (setpoint, self._clock())
+        self._wake.set()
 
     def release(self) -> None:
         """Forget all setpoints; with the next round every device goes back to its own control.
@@ -78,6 +80,7 @@ class Bus:
         with self._inbox_lock:
             self._inbox = {}
             self._to_release = True
+        self._wake.set()
 
     def exchange(self) -> None:
         """One round: for each device connect if need be, write what is due, then read."""
@@ -92,7 +95,10 @@ class Bus:
             self._round(read=False)
 
     def start(self, period_s: float) -> None:
-        """Repeat `exchange` every `period_s` in a thread; a late round skips, it never bursts."""
+        """Repeat `exchange` every `period_s` in a thread; a late round skips, it never bursts.
+
+        What is submitted in between is written at once.
+        """
         self._stopping.clear()
         self._thread = threading.Thread(
             target=self._run, args=(period_s,), name=f"bus-{self.name}", daemon=True
@@ -102,6 +108,7 @@ class Bus:
     def stop(self) -> None:
         """End the thread after its round, give back every device in reach, close the line."""
         self._stopping.set()
+        self._wake.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -156,4 +163,8 @@ class Bus:
             self.exchange()
             late_s = time.monotonic() - deadline_s
             deadline_s += period_s * max(1, math.ceil(late_s / period_s))
-            self._stopping.wait(max(0.0, deadline_s - time.monotonic()))
+            while self._wake.wait(max(0.0, deadline_s - time.monotonic())):
+                self._wake.clear()
+                if self._stopping.is_set():
+                    return
+                self.flush()

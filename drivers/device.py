@@ -49,8 +49,9 @@ class Identity:
 class Device(ABC, Generic[M]):
     """Encodes and decodes for one device; owns no socket, no thread and no clock.
 
-    `now_s` is monotonic. Methods raise BusError or DeviceError; after either the bus calls
-    `connect` again before anything else.
+    `now_s` is monotonic. Methods raise BusError or DeviceError. After either the bus calls `connect`
+    again before anything else; only a DeviceError from `write`, a refusal, leaves the device
+    connected.
     """
 
     name: str

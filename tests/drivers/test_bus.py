@@ -335,6 +335,16 @@ def test_the_thread_polls_writes_and_stops(serve, unit):
     assert not [each for each in threading.enumerate() if each.name == "bus-lan"]
 
 
+def test_a_setpoint_does_not_wait_for_the_next_round(serve, unit):
+    unit_1 = unit({0: 1, 1: 0})
+    bus = Bus("lan", TcpLink("127.0.0.1", serve({1: unit_1}), 5.0), [Probe()])
+    bus.start(3600.0)
+    wait_until(lambda: bus.image()["probe"].online)
+    bus.submit(power(2.0))
+    wait_until(lambda: unit_1.writes == [(1, [2000])])
+    bus.stop()
+
+
 def test_readers_never_wait_for_the_wire(peer):
     asked = threading.Event()
 

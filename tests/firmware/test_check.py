@@ -90,8 +90,7 @@ def test_nothing_is_ever_written(bench: Buses, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Line, "write", lambda *arguments: written.append(arguments))
     found = probed(bench.site())
     assert written == []
-    # the GX is not in external control yet: the driver would have to take it
-    assert found["battery"].notes == ("in service it would write register 2902 = 3",)
+    assert found["battery"].notes == ()
 
 
 def test_a_silent_device_is_named_and_the_others_answer(bench: Buses) -> None:
