@@ -1,0 +1,144 @@
+"""Forecasts against what came: charts and scores."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from hil.report_figures import PLAN_STYLE, Figure, Series
+from hil.report_series import Floats, step_means
+from hil.report_words import clock, figure
+from hil.result import ForecastShot
+
+STEP_S = 900.0
+DARK_FRAC = 0.02  # PV below this share of its highest value is night, and easily foreseen
+
+Band = tuple[Floats, Floats, Floats]  # p10, p50, p90
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A forecast against the truth's means over its steps."""
+
+    name: str
+    source: str
+    steps: int
+    inside_frac: float  # of the truth between p10 and p90; 0.8 when the band is right
+    rmse_kw: float
+    bias_kw: float  # > 0: foreseen too high
+
+
+@dataclass(frozen=True)
+class Target:
+    """PV or load: its truth and what was said about it."""
+
+    series: Series
+    name: str  # pv, load
+    truth: Floats
+
+    @classmethod
+    def of(cls, series: Series, name: str) -> "Target | None":
+        """None without a truth to compare with; what PV could have given is PV's truth."""
+        for column in {"pv": ("pv_available_kw", "pv_kw"), "load": ("load_kw",)}[name]:
+            truth = series.truth(column)
+            if truth is not None and float(np.nanmax(truth)) > 0.0:
+                return cls(series, name, truth)
+        return None
+
+    @property
+    def title(self) -> str:
+        """As people write it."""
+        return {"pv": "PV", "load": "Load"}[self.name]
+
+    def scores(self) -> list[Score]:
+        """The newest forecast of each moment, then each kept one."""
+        shots = self.series.result.forecasts
+        found = [self._newest(), *(self._kept(shot) for shot in shots)]
+        return [item for item in found if item is not None]
+
+    def figure(self) -> Figure | None:
+        """Band, median and truth; the first kept forecast is what was foreseen at the start."""
+        band, shots = self._quantiles(), self.series.result.forecasts[:1]
+        values = [self.truth, *(band or ())]
+        chart = self.series.chart(f"forecast-{self.name}", "kW", values, 190)
+        if chart is None or (band is None and not shots):
+            return None
+        style = self.name
+        if band is not None:
+            chart.band(band[0], band[2], "quantiles", "p10 to p90")
+        chart.line(self.truth, f"{style} faint")
+        start_s, step_s, count = self._steps()
+        means = step_means(self.series.axis.times, self.truth, start_s, step_s, count)
+        at = np.maximum(start_s + step_s * np.arange(count), self.series.axis.start_s)
+        chart.steps(means, style, f"Truth, means of {step_s / 60.0:g} min", times=at)
+        for shot in shots:
+            times, foreseen = self._within_run(shot)
+            label = f"Foreseen at {self._made_at(shot)}"
+            chart.line(foreseen, "first", label, times=times)
+        if band is not None:
+            chart.steps(band[1], PLAN_STYLE, "p50")
+        return Figure(f"{self.title}: forecast and truth", "", chart, self._said())
+
+    def _steps(self) -> tuple[float, float, int]:
+        """Start, length and number of the steps of UTC that cover the run."""
+        shots, axis = self.series.result.forecasts, self.series.axis
+        step_s = shots[0].step_s if shots else STEP_S
+        start_s = math.floor(axis.start_s / step_s) * step_s
+        return start_s, step_s, math.ceil((axis.end_s - start_s) / step_s)
+
+    def _quantiles(self) -> Band | None:
+        found = [self.series.controller(f"{self.name}_{q}_kw") for q in ("p10", "p50", "p90")]
+        low, middle, high = found
+        if low is None or middle is None or high is None:
+            return None
+        return low, middle, high
+
+    def _newest(self) -> Score | None:
+        band = self._quantiles()
+        if band is None:
+            return None
+        low, middle, high = (step_means(self.series.axis.times, v, *self._steps()) for v in band)
+        truth = step_means(self.series.axis.times, self.truth, *self._steps())
+        return self._score("Newest at each moment", "", truth, (low, middle, high))
+
+    def _kept(self, shot: ForecastShot) -> Score | None:
+        low, middle, high = (np.array(v, float) for v in self._said_by(shot))
+        steps = (shot.start_utc_s, shot.step_s, len(middle))
+        truth = step_means(self.series.axis.times, self.truth, *steps)
+        source = shot.pv_source if self.name == "pv" else shot.load_source
+        return self._score(f"Made at {self._made_at(shot)}", source, truth, (low, middle, high))
+
+    def _score(self, name: str, source: str, truth: Floats, band: Band) -> Score | None:
+        """Over the steps of which everything is known; of PV by day only. None without any."""
+        low, middle, high = band
+        known = np.isfinite(truth) & np.isfinite(low) & np.isfinite(middle) & np.isfinite(high)
+        if self.name == "pv":
+            known &= np.fmax(truth, middle) >= DARK_FRAC * float(np.nanmax(self.truth))
+        if not known.any():
+            return None
+        error = (middle - truth)[known]
+        inside = ((truth >= low) & (truth <= high))[known]
+        rmse_kw = math.sqrt(float((error**2).mean()))
+        steps = int(known.sum())
+        return Score(name, source, steps, float(inside.mean()), rmse_kw, float(error.mean()))
+
+    def _within_run(self, shot: ForecastShot) -> tuple[Floats, Floats]:
+        axis, middle = self.series.axis, np.array(self._said_by(shot)[1], float)
+        times = shot.start_utc_s + shot.step_s * (np.arange(len(middle)) + 0.5)
+        within = (times >= axis.start_s) & (times <= axis.end_s)
+        return times[within], middle[within]
+
+    def _said_by(self, shot: ForecastShot) -> tuple[tuple[float, ...], ...]:
+        return shot.pv_kw if self.name == "pv" else shot.load_kw
+
+    def _made_at(self, shot: ForecastShot) -> str:
+        axis = self.series.axis
+        dated = axis.end_s - axis.start_s > 90_000.0
+        return clock(shot.start_utc_s, axis.zone, dated=dated)[:-3]
+
+    def _said(self) -> str:
+        return " ".join(
+            f"{item.name}: {figure(100.0 * item.inside_frac, '%', 0)} inside the band,"
+            f" RMSE {figure(item.rmse_kw, 'kW')}."
+            for item in self.scores()[:1]
+        )
