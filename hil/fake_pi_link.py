@@ -2,13 +2,16 @@
 
 The controller's side is a mirror: it answers SPI frames and inputs itself from a snapshot that it
 renews at most every few milliseconds, so that a burst of conversions costs one round trip, and it
-sends outputs on without waiting. One JSON object per line; when the connection ends, the lines that
-its process held are let go, as the kernel does for a dead process.
+sends outputs on without waiting. A bench that is slow to answer is waited for once, briefly; then
+the old snapshot serves on: an SPI transfer takes its time and no longer. One JSON object per line;
+when the connection ends, the lines that its process held are let go, as the kernel does for a dead
+process.
 """
 
 import contextlib
 import json
 import os
+import select
 import socket
 import socketserver
 import threading
@@ -21,6 +24,7 @@ from typing import Any, cast
 from hil.fake_pi import SOCKET_VARIABLE, FakePi, pi_modules_path
 
 SNAPSHOT_AGE_S = 0.003
+PATIENCE_S = 0.03
 TIMEOUT_S = 5.0
 
 
@@ -140,10 +144,12 @@ class MirrorPi(FakePi):
         self._lines_in = self._socket.makefile("rb")
         self._wire = threading.Lock()
         self.connected = True
+        self._asked = False  # for a snapshot that has not come yet
         state = self._ask("snapshot")
         super().__init__(adc=state["adc"], seed=os.getpid(), spi=tuple(state["spi"]))
         self.restore(state)
         self._fresh_until_s = 0.0
+        self._usable_until_s = time.monotonic() + TIMEOUT_S
 
     def transfer(
         self, bus: int, device: int, mode: int, speed_hz: int, request: Sequence[int]
@@ -176,22 +182,43 @@ class MirrorPi(FakePi):
         self._send("release", owner=owner, pins=named)
 
     def _renew(self) -> None:
-        if time.monotonic() >= self._fresh_until_s:
-            self.restore(self._ask("snapshot"))
-            self._fresh_until_s = time.monotonic() + SNAPSHOT_AGE_S
+        now_s = time.monotonic()
+        if now_s < self._fresh_until_s:
+            return
+        with self._wire:
+            patience_s = 0.0 if self._asked else PATIENCE_S
+            if not self._asked:
+                self._put("snapshot", {})
+                self._asked = True
+            if select.select([self._socket], [], [], patience_s)[0]:
+                self._take_snapshot()
+            elif now_s >= self._usable_until_s:
+                self.connected = False
+                raise TimeoutError(110, "the bench does not answer")
+
+    def _take_snapshot(self) -> None:
+        self.restore(self._answer())
+        self._asked = False
+        now_s = time.monotonic()
+        self._fresh_until_s, self._usable_until_s = now_s + SNAPSHOT_AGE_S, now_s + TIMEOUT_S
 
     def _ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         with self._wire:
+            if self._asked:
+                self._take_snapshot()
             self._put(do, arguments)
-            try:
-                line = self._lines_in.readline()
-            except OSError:
-                self.connected = False
-                raise
-            if not line:
-                self.connected = False
-                raise ConnectionResetError(104, "the bench has closed the connection")
-            return cast(dict[str, Any], json.loads(line))
+            return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        try:
+            line = self._lines_in.readline()
+        except OSError:
+            self.connected = False
+            raise
+        if not line:
+            self.connected = False
+            raise ConnectionResetError(104, "the bench has closed the connection")
+        return cast(dict[str, Any], json.loads(line))
 
     def _send(self, do: str, **arguments: Any) -> None:
         with self._wire:
