@@ -10,6 +10,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 
 T = TypeVar("T")
 Decoder = Callable[[Any], Any]
+MAX_INTEGER = 2**1023
 
 
 def encode(value: Any) -> Any:
@@ -59,6 +60,8 @@ def _decoder(kind: Any) -> Decoder:
 def _number(plain: Any) -> float:
     if isinstance(plain, bool) or not isinstance(plain, int | float):
         raise TypeError(f"{plain!r} is not a number")
+    if isinstance(plain, int) and abs(plain) > MAX_INTEGER:
+        raise ValueError("a whole number beyond the range of float")
     return plain
 
 

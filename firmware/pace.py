@@ -1,4 +1,4 @@
-"""Absolute deadlines: a late cycle skips to the next tick and is counted; it never bursts."""
+"""Absolute deadlines: a late cycle skips to the newest tick and is counted; it never bursts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,34 +13,39 @@ class Tick:
     """One deadline that was waited for."""
 
     due_s: float
-    lateness_s: float
+    lateness_s: float  # less than a period
     missed: int  # ticks skipped since the one before
 
 
 class Pace:
-    """Ticks at `start + n * period_s`, by the clock's monotonic time."""
+    """Ticks at `start + n * period_s`, by the clock's monotonic time.
 
-    def __init__(self, clock: Clock, period_s: float) -> None:
-        """The first tick is due at once."""
+    A tick that is reached late is still taken until the next one is due; then it is missed.
+    """
+
+    def __init__(self, clock: Clock, period_s: float, first_s: float = 0.0) -> None:
+        """The first tick is due `first_s` from now."""
         self._clock = clock
         self._period_s = period_s
-        self._next_s = clock.monotonic()
+        self._start_s = clock.monotonic() + first_s
+        self._next = 0
 
     def wait(self, stopping: Callable[[], bool]) -> Tick | None:
         """Sleep to the next deadline; None when `stopping` became true meanwhile."""
-        missed = self._skip()
-        due_s = self._next_s
         while not stopping():
-            left_s = due_s - self._clock.monotonic()
+            left_s = self._due_s(self._next) - self._clock.monotonic()
             if left_s <= 0:
-                self._next_s = due_s + self._period_s
-                return Tick(due_s, -left_s, missed)
+                return self._take(-left_s)
             self._clock.sleep(min(left_s, LONGEST_NAP_S))
         return None
 
-    def _skip(self) -> int:
-        """Move past every deadline that a whole period has gone by since."""
-        behind_s = self._clock.monotonic() - self._next_s
-        missed = max(0, int(behind_s // self._period_s))
-        self._next_s += missed * self._period_s
-        return missed
+    def _take(self, late_s: float) -> Tick:
+        """Take the newest tick that is due; those before it are missed."""
+        missed = int(late_s // self._period_s)
+        due_s = self._due_s(self._next + missed)
+        late_s -= due_s - self._due_s(self._next)
+        self._next += missed + 1
+        return Tick(due_s, max(0.0, late_s), missed)
+
+    def _due_s(self, tick: int) -> float:
+        return self._start_s + tick * self._period_s
