@@ -10,7 +10,8 @@ help:
 	@echo "make test   format, lint, types, import contracts, tests"
 	@echo "make venv   .venv with the nanogrid command"
 	@echo "make format apply the formatter"
-	@echo "make bench-loop  lateness of the loop beside cyclictest; see docs/performance.md"
+	@echo "make bench-loop, bench-footprint, bench-plan, bench-forecast, bench-fuzzy"
+	@echo "            measurements beside peers; see docs/performance.md"
 
 venv: $(VENV)/.installed
 dev: $(VENV)/.installed-dev
@@ -50,6 +51,25 @@ test: dev system-packages
 format: dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+.PHONY: bench-loop bench-footprint bench-plan bench-forecast bench-fuzzy
+bench-loop: venv
+	@command -v cyclictest >/dev/null || $(SUDO) apt-get install -qy --no-install-recommends rt-tests
+	$(BIN)/python bench/loop.py
+
+bench-footprint: venv
+	$(BIN)/python bench/footprint.py
+
+bench-plan: venv
+	$(BIN)/pip install -q --prefer-binary -e '.[bench]'
+	$(BIN)/python bench/plan.py
+
+bench-forecast: venv
+	$(BIN)/python bench/forecast.py
+
+bench-fuzzy: dev
+	$(BIN)/pip install -q --prefer-binary -e '.[bench]'
+	$(BIN)/python -W ignore bench/fuzzy.py
 
 clean:
 	rm -rf $(VENV) out build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
