@@ -1,8 +1,8 @@
 """How far the day planner's plans are from the best known, at several budgets of CPU time.
 
-Run as `python -m bench.plan [--count N] [--budget S]...`. The contract's twelve instances are judged
-against the best costs that come with them, generated ones against the best that a far longer search
-found. Gap = (J - best) / max(|best|, 0.25 |rule-based cost|). Every plan is checked by
+Run as `python -m bench.plan [--count N] [--budget S]...`. The contract's twelve instances are
+judged against the best costs that come with them, generated ones against the best that a far longer
+search found. Gap = (J - best) / max(|best|, 0.25 |rule-based cost|). Every plan is checked by
 `bench.dispatch_referee`, which shares no code with the planner. One thread.
 """
 
@@ -104,7 +104,7 @@ def first_plan_s(case: Case) -> float:
 @click.option("--budget", "budgets", multiple=True, type=float, default=(0.25, 1.0, 5.0))
 def main(count: int, budgets: tuple[float, ...]) -> None:
     """Print the table of gaps."""
-    console = Console()
+    console = Console(width=100)
     groups = {"contract": list(contract_cases()), "generated": list(generated_cases(count))}
     table = Table("instances", "number", "budget", "median", "p90", "worst", "CPU mean", "CPU max")
     for name, cases in groups.items():
@@ -123,9 +123,9 @@ def main(count: int, budgets: tuple[float, ...]) -> None:
                 f"{cpu.mean():.3f} s",
                 f"{cpu.max():.3f} s",
             )
-        first = np.array([first_plan_s(case) for case in cases])
+        first_ms = 1e3 * np.array([first_plan_s(case) for case in cases])
         console.print(
-            f"{name}: first plan after {1e3 * np.median(first):.1f} ms (worst {1e3 * first.max():.1f})"
+            f"{name}: first plan after {np.median(first_ms):.1f} ms (worst {first_ms.max():.1f})"
         )
     console.print(table)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

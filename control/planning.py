@@ -14,20 +14,22 @@ import numpy as np
 
 from control.dispatch import TOLERANCE, Cost, Schedule, energy_kwh, evaluate
 from control.dispatch_instance import Floats, Instance
-from control.planning_corridor import ALWAYS_OFF, Corridor, CorridorSearch, DieselStates
+from control.planning_corridor import Corridor, CorridorSearch
+from control.planning_diesel import ALWAYS_OFF, DieselStates
 from control.planning_step import Bools, MeritOrder
 from control.planning_storage import Storage
 from control.planning_values import ValueDecoder
 from control.swarm import Swarm
 
-PARTICLES = 20
-SWARM_MOVES = 3
+PARTICLES = 16
+OPENING_MOVES = 2  # of the swarm, before dynamic programming takes over
+LONE_MOVES = 30  # of the swarm where the diesel has too many states for that
 PLANES = (64, 160, 400)  # energies of the whole plane, one search after the other
 POLISH_HALF = 24  # energies on either side of the trajectory
 POLISH_FINER = 3  # from one corridor to the next
 POLISH_CELLS = 300_000  # of the battery's usable span: finer is of no use
 HOPE = 2.0  # how much a polish may be behind, in gains of its last search, to go on
-STATES_MAX = 2_000_000  # values kept by one search: 16 MB
+SIZE_MAX = 4_000_000  # numbers kept by one search: 32 MB
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,20 +64,22 @@ def plan(
     planner.offer(np.zeros(instance.steps), np.zeros(instance.steps, dtype=bool), "idle")
     if warm_start is not None:
         planner.offer(warm_start.battery_kw, warm_start.diesel_on, "warm start")
-    done, stopped_by = 0, "converged"
+    done, stopped_by = 0, "iterations"
     work = planner.work()
-    while True:
-        if iterations is not None and done >= iterations:
-            stopped_by = "iterations"
-            break
-        if out_of_time():
-            stopped_by = "budget"
-            break
-        if next(work, None) is None:
-            stopped_by = "budget" if out_of_time() else "converged"
-            break
-        done += 1
+    try:
+        while iterations is None or done < iterations:
+            planner.check()
+            if next(work, None) is None:
+                stopped_by = "converged"
+                break
+            done += 1
+    except _OutOfTimeError:
+        stopped_by = "budget"
     return planner.result(done, stopped_by)
+
+
+class _OutOfTimeError(Exception):
+    """The budget has ended, in the middle of whatever was tried."""
 
 
 class _Planner:
@@ -87,9 +91,15 @@ class _Planner:
         every = DieselStates.of(instance)
         usable = instance.diesel.power_max_kw > 0 or instance.diesel.initial_on
         self.states = every if usable else ALWAYS_OFF
-        self.search = CorridorSearch(self.merit, self.storage, out_of_time)
+        self._out_of_time = out_of_time
+        self.search = CorridorSearch(self.merit, self.storage, self.check)
         self.evaluations = 0
         self.best: tuple[Cost, Schedule, str] | None = None
+
+    def check(self) -> None:
+        """Raise when the budget has ended."""
+        if self._out_of_time():
+            raise _OutOfTimeError
 
     def offer(self, battery_kw: Floats, on: Bools, stage: str) -> float:
         """Make a candidate feasible and keep it if it is the best; its cost."""
@@ -113,19 +123,18 @@ class _Planner:
 
     def work(self) -> Iterator[float]:
         """All stages, one iteration at a time; ends when nothing is left to try."""
-        yield from self._swarm()
-        if not self._fits(2 * POLISH_HALF + 1):
+        planes = [self.search.whole_plane(energies) for energies in PLANES]
+        planes = [p for p in planes if self.search.size(p, self.states) <= SIZE_MAX]
+        yield from self._swarm(OPENING_MOVES if planes else LONE_MOVES)
+        if not planes:
             yield from self._fixed_diesel()
-            return
-        for energies in PLANES:
-            corridor = self.search.whole_plane(energies)
-            if self._fits(corridor.width):
-                yield from self._plane(corridor)
-            if corridor.width == 1:
+        for plane in planes:
+            yield from self._plane(plane)
+            if plane.width == 1:
                 return  # the battery has no choice
 
-    def _swarm(self) -> Iterator[float]:
-        decoder = ValueDecoder(self.merit, self.storage, self.states)
+    def _swarm(self, moves: int) -> Iterator[float]:
+        decoder = ValueDecoder(self.merit, self.storage, self.states, self.check)
         low, high = decoder.box()
         rng = np.random.default_rng(self._seed)
         swarm = Swarm(low, high, decoder.start(), PARTICLES, rng)
@@ -134,14 +143,11 @@ class _Planner:
             self.evaluations += len(particles)
             return decoder.decode(particles).cost
 
-        for _ in range(SWARM_MOVES):
-            if swarm.iterate(cost, SWARM_MOVES):
+        for _ in range(moves):
+            if swarm.iterate(cost, moves):
                 found = decoder.decode(swarm.best_position[None])
                 self.offer(found.battery_kw[0], found.on[0], "swarm")
             yield swarm.best_cost
-
-    def _fits(self, width: int) -> bool:
-        return self.states.count * self.instance.steps * width <= STATES_MAX
 
     def _plane(self, corridor: Corridor) -> Iterator[float]:
         """Search the whole plane, then polish what it found."""

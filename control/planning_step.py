@@ -17,6 +17,8 @@ from control.dispatch_instance import Floats, Instance
 
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
+_ALL = slice(None)
+_Index = slice | tuple[slice, None]
 _CURTAIL, _EXPORT, _IMPORT = 0, 1, 2  # offers in the order that breaks ties
 
 
@@ -107,20 +109,18 @@ class MeritOrder:
         power = np.clip(marginal, diesel.power_min_kw, diesel.power_max_kw)
         return _Stack(order, edge, price, base, always, never, power)
 
-    def diesel_kw(self, stack: _Stack, rest: Floats) -> Floats:
-        """The running diesel's best power for a rest to serve, (steps, ...)."""
-        expand = (slice(None),) + (None,) * (rest.ndim - 1)
+    def _diesel_kw(self, stack: _Stack, rest: Floats, expand: _Index) -> Floats:
+        """The running diesel's best power for a rest to serve."""
         power = np.broadcast_to(stack.diesel[0][expand], rest.shape)
         for edge, here, after in zip(stack.edge, stack.diesel, stack.diesel[1:], strict=False):
             power = power + np.clip(rest - (edge + here)[expand], 0.0, (after - here)[expand])
         return power
 
-    def _cost(self, stack: _Stack, rest: Floats, on: bool) -> Floats:
-        """Cost per hour of serving a rest, (steps, ...)."""
-        expand = (slice(None),) + (None,) * (rest.ndim - 1)
+    def _cost(self, stack: _Stack, rest: Floats, on: bool, expand: _Index) -> Floats:
+        """Cost per hour of serving a rest; `expand` makes series of the stack fit its shape."""
         cost = stack.base[expand]
         if on:
-            power = self.diesel_kw(stack, rest)
+            power = self._diesel_kw(stack, rest, expand)
             rest = rest - power
             cost = cost + power * (self.diesel_linear + self.diesel_quadratic * power)
         over = rest - stack.edge[0][expand]
@@ -131,13 +131,13 @@ class MeritOrder:
         missing = np.maximum(rest - stack.edge[-1][expand], 0.0)
         return np.asarray(cost + self.instance.unserved_per_kwh * missing)
 
-    def cost(self, battery_kw: Floats, on: bool) -> Floats:
-        """Cost of each step at battery powers (steps, ...), without start-up and terminal value."""
-        expand = (slice(None),) + (None,) * (battery_kw.ndim - 1)
+    def cost(self, battery_kw: Floats, on: bool, at: slice = _ALL) -> Floats:
+        """Cost of the steps `at` for battery powers (steps, powers), without start-ups."""
+        expand = (at, None)
         rest = self.demand[expand] - battery_kw
-        cost = self._cost(self._stacks[0], rest, on)
+        cost = self._cost(self._stacks[0], rest, on, expand)
         for stack in self._stacks[1:]:
-            cost = np.minimum(cost, self._cost(stack, rest, on))
+            cost = np.minimum(cost, self._cost(stack, rest, on, expand))
         wear = np.abs(battery_kw) * self.wear_linear + self.wear_quadratic * battery_kw**2
         return self.instance.step_h * (cost + wear + (self.on_per_h if on else 0.0))
 
@@ -158,7 +158,7 @@ class MeritOrder:
         best = parts[0]
         if len(parts) > 1:
             costs = [
-                np.where(on, self._cost(s, rest, True), self._cost(s, rest, False))
+                np.where(on, self._cost(s, rest, True, _ALL), self._cost(s, rest, False, _ALL))
                 for s in self._stacks
             ]
             best = np.where(costs[1] < costs[0], parts[1], parts[0])
@@ -167,7 +167,7 @@ class MeritOrder:
 
     def _dispatch(self, stack: _Stack, rest: Floats, on: Bools) -> Floats:
         """Diesel, grid, curtailed, unserved and dumped power, (5, steps)."""
-        diesel = np.where(on, self.diesel_kw(stack, rest), 0.0)
+        diesel = np.where(on, self._diesel_kw(stack, rest, _ALL), 0.0)
         rest = rest - diesel
         width = np.diff(stack.edge, axis=0)
         used = np.clip(rest - stack.edge[:-1], 0.0, width)

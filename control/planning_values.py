@@ -6,13 +6,14 @@ on its own: the battery power and diesel state whose cost less the value of the 
 least. Many particles are decoded at once.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from control.dispatch import terminal_cost
 from control.dispatch_instance import Floats
-from control.planning_corridor import DieselStates
+from control.planning_diesel import DieselStates
 from control.planning_step import Bools, MeritOrder
 from control.planning_storage import Storage
 
@@ -33,9 +34,15 @@ class Decoded:
 class ValueDecoder:
     """Turns particles into plans for one instance."""
 
-    def __init__(self, merit: MeritOrder, storage: Storage, states: DieselStates) -> None:
-        """Tabulate every step's candidate powers once."""
-        self.merit, self.storage, self.states = merit, storage, states
+    def __init__(
+        self,
+        merit: MeritOrder,
+        storage: Storage,
+        states: DieselStates,
+        check: Callable[[], None],
+    ) -> None:
+        """Tabulate every step's candidate powers once; `check` raises when the time is up."""
+        self.merit, self.storage, self.states, self.check = merit, storage, states, check
         steps = merit.instance.steps
         levels = np.linspace(-storage.charge_max_kw, storage.discharge_max_kw, _LEVELS)
         always = np.concatenate([[0.0], levels])
@@ -86,6 +93,7 @@ class ValueDecoder:
         cost = np.full(count, self.merit.constant)
         clock = _DieselClock(self.states, count)
         for t in range(steps):
+            self.check()
             picks, scores = [], []
             for power, price, change in zip(self._power, self._cost, self._change, strict=True):
                 landing = energy[:, None] + change[t]
