@@ -27,7 +27,12 @@ from control.state import State
 from firmware.codec import decode, encode
 
 FORMAT = 1
-FLUSH_CYCLES = 600  # at most this many cycles are lost with the power
+FLUSH_S = 60.0  # so much is lost with the power
+
+
+def own_version() -> str:
+    """The version of this program."""
+    return version("nanogrid")
 
 
 class RecordingError(Exception):
@@ -58,8 +63,8 @@ class Recorder:
         self._file = io.TextIOWrapper(packed, encoding="utf-8")
         self._advice: Advice | None = None
         self._orders: Orders | None = None
-        self._cycles = 0
-        self._write({"nanogrid": FORMAT, "version": version("nanogrid"), "site": encode(site)})
+        self._flushed_t_s: float | None = None
+        self._write({"nanogrid": FORMAT, "version": own_version(), "site": encode(site)})
 
     def write(
         self,
@@ -73,7 +78,7 @@ class Recorder:
         gap: bool = False,
     ) -> None:
         """Add one cycle; `gap` says that cycles before it were left out."""
-        if gap or self._cycles == 0:
+        if gap or self._flushed_t_s is None:
             self._write({"state": encode(before)})
         if advice is not self._advice:
             self._write({"advice": encode(advice)})
@@ -89,14 +94,18 @@ class Recorder:
                 "events": encode(decision.events),
             }
         )
-        self._cycles += 1
-        if self._cycles % FLUSH_CYCLES == 0:
+        if self._flushed_t_s is None:
+            self._flushed_t_s = sample.t_s
+        elif sample.t_s - self._flushed_t_s >= FLUSH_S:
             self._file.flush()
+            self._flushed_t_s = sample.t_s
 
     def close(self) -> None:
         """Write what is left. Raises OSError."""
-        self._file.close()
-        self._raw.close()
+        try:
+            self._file.close()
+        finally:
+            self._raw.close()
 
     def _write(self, line: dict[str, Any]) -> None:
         self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
@@ -108,6 +117,7 @@ class Recording:
     def __init__(self, path: Path) -> None:
         """Check the first line of `path`. Raises RecordingError."""
         self.path = path
+        self.version = own_version()
         header = next(self._lines(), None)
         if header is None or header.get("nanogrid") != FORMAT:
             raise RecordingError(f"{path}: not a nanogrid recording of format {FORMAT}")
@@ -115,7 +125,7 @@ class Recording:
         try:
             self.site = decode(SiteParameters, header.get("site"))
         except ValueError as error:
-            raise RecordingError(f"{path}: line 1: {error}") from error
+            raise self._error(1, str(error)) from error
 
     def __iter__(self) -> Iterator[Cycle]:
         """Yield the cycles in order. Raises RecordingError for a line that is none."""
@@ -133,7 +143,7 @@ class Recording:
                     yield _cycle(line, state, advice, orders)
                     state = None
             except (ValueError, KeyError) as error:
-                raise RecordingError(f"{self.path}: line {number}: {error}") from error
+                raise self._error(number, str(error)) from error
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         """Yield the lines' objects; a cut-off end ends the file."""
@@ -142,14 +152,24 @@ class Recording:
                 for number, text in enumerate(file, start=1):
                     if not text.endswith("\n"):
                         return
-                    line = json.loads(text)
-                    if not isinstance(line, dict):
-                        raise RecordingError(f"{self.path}: line {number}: not an object")
-                    yield line
+                    yield self._parsed(number, text)
         except EOFError:
             return
-        except (OSError, zlib.error, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (OSError, zlib.error, UnicodeDecodeError) as error:
             raise RecordingError(f"{self.path}: cannot be read: {error}") from error
+
+    def _parsed(self, number: int, text: str) -> dict[str, Any]:
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise self._error(number, f"no JSON: {error}") from error
+        if not isinstance(line, dict):
+            raise self._error(number, "not an object")
+        return line
+
+    def _error(self, number: int, text: str) -> RecordingError:
+        written = "" if self.version == own_version() else f" (written by version {self.version})"
+        return RecordingError(f"{self.path}: line {number}: {text}{written}")
 
 
 def _cycle(line: dict[str, Any], state: State | None, advice: Advice, orders: Orders) -> Cycle:

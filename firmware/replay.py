@@ -1,11 +1,13 @@
 """Recompute a recording's commands: the same inputs must give the same commands, bit for bit."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from control.cycle import Decision, decide
 from control.records import Command, Setpoint
 from control.state import State
+from firmware.codec import encode
 from firmware.recording import Cycle, Recording
 
 
@@ -18,11 +20,11 @@ class Replayed:
 
     @property
     def differs(self) -> bool:
-        """The command or the events are not what was recorded."""
-        return (self.cycle.command, self.cycle.events) != (
-            self.decision.command,
-            self.decision.events,
-        )
+        """The command or the events are not, to the last bit, what was recorded."""
+        recorded, computed = self.cycle, self.decision
+        if (recorded.command, recorded.events) != (computed.command, computed.events):
+            return True
+        return _text(recorded.command) != _text(computed.command)  # == takes -0.0 for 0.0
 
 
 def replay(recording: Recording) -> Iterator[Replayed]:
@@ -41,44 +43,47 @@ def replay(recording: Recording) -> Iterator[Replayed]:
 def describe_difference(replayed: Replayed) -> list[str]:
     """Return lines that name what differs, for people."""
     recorded, computed = replayed.cycle.command, replayed.decision.command
-    lines = [
-        *_setpoint_lines(recorded, computed),
-        *_reason_lines(recorded, computed),
-    ]
-    if recorded.generator_relay != computed.generator_relay:
-        lines.append(
-            f"generator relay: recorded {recorded.generator_relay},"
-            f" computed {computed.generator_relay}"
-        )
-    if replayed.cycle.events != replayed.decision.events:
-        lines.append(
-            "events: recorded "
-            + ("; ".join(event.text for event in replayed.cycle.events) or "none")
-            + ", computed "
-            + ("; ".join(event.text for event in replayed.decision.events) or "none")
-        )
-    return lines or ["command: alarm or release flag"]
+    lines = [*_setpoint_lines(recorded, computed), *_reason_lines(recorded, computed)]
+    for name in ("generator_relay", "alarm", "release"):
+        lines += _line(name, getattr(recorded, name), getattr(computed, name))
+    was = [event.text for event in replayed.cycle.events]
+    now = [event.text for event in replayed.decision.events]
+    return lines + _line("events", was, now) or ["the order of setpoints or reasons"]
+
+
+def _line(name: str, recorded: object, computed: object) -> list[str]:
+    if repr(recorded) == repr(computed):
+        return []
+    return [f"{name}: recorded {recorded}, computed {computed}"]
 
 
 def _setpoint_lines(recorded: Command, computed: Command) -> list[str]:
-    was = {(s.device, s.quantity): s for s in recorded.setpoints}
-    now = {(s.device, s.quantity): s for s in computed.setpoints}
+    was = {(s.device, s.quantity): _value(s) for s in recorded.setpoints}
+    now = {(s.device, s.quantity): _value(s) for s in computed.setpoints}
     return [
-        f"{device} {quantity}: recorded {_value(was.get((device, quantity)))},"
-        f" computed {_value(now.get((device, quantity)))}"
-        for device, quantity in dict.fromkeys([*was, *now])
-        if was.get((device, quantity)) != now.get((device, quantity))
+        line
+        for key in dict.fromkeys([*was, *now])
+        for line in _line(" ".join(key), was.get(key), now.get(key))
     ]
 
 
-def _value(setpoint: Setpoint | None) -> str:
-    return "none" if setpoint is None else f"{setpoint.value!r} for {setpoint.lease_s!r} s"
+def _value(setpoint: Setpoint) -> str:
+    return f"{setpoint.value!r} for {setpoint.lease_s!r} s"
 
 
 def _reason_lines(recorded: Command, computed: Command) -> list[str]:
+    was = {(why.device, why.quantity): why for why in recorded.why}
+    now = {(why.device, why.quantity): why for why in computed.why}
     return [
-        f"{was.device} {was.quantity} why: recorded {was.source}: {was.reason}"
-        f" {list(was.clips)}, computed {now.source}: {now.reason} {list(now.clips)}"
-        for was, now in zip(recorded.why, computed.why, strict=False)
-        if was != now
+        line
+        for key in was
+        if key in now
+        for name in ("source", "reason", "wanted", "clips", "losers")
+        for line in _line(
+            f"{' '.join(key)}, {name}", getattr(was[key], name), getattr(now[key], name)
+        )
     ]
+
+
+def _text(command: Command) -> str:
+    return json.dumps(encode(command))

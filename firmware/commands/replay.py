@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from firmware.recording import Recording, RecordingError
+from firmware.recording import Recording, RecordingError, own_version
 from firmware.replay import Replayed, describe_difference
 from firmware.replay import replay as replay_recording
 
@@ -39,6 +39,8 @@ def replay(recording: Path) -> None:
         click.echo(f"nanogrid replay: {error}", err=True)
         sys.exit(2)
     click.echo(f"{cycles} cycles, {differing} differing commands")
+    if source.version != own_version():
+        click.echo(f"recorded by version {source.version}, this is {own_version()}")
     if first is not None:
         sample = first.cycle.sample
         when = datetime.fromtimestamp(sample.utc_s, UTC).isoformat(timespec="milliseconds")
