@@ -1,5 +1,7 @@
 """Where the loop meets the world: one frozen sample in, one command out, nothing waited for."""
 
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -31,6 +33,7 @@ from firmware.tariff import Price, Tariff
 M = TypeVar("M")
 PINS_RETRY_S = 5.0
 SUN_HOLDS_S = 10.0
+STOP_S = 10.0
 
 
 class Ports:
@@ -80,19 +83,27 @@ class Ports:
                 bus.start(self._site.loop.period_s)
 
     def stop(self) -> None:
-        """Give every device back to itself; all outputs off."""
+        """Give every device back to itself; all outputs off.
+
+        A bus that is stuck keeps none of the others waiting, and is left to its leases after a
+        while.
+        """
         if self._pins is not None:
             self._pins.close()
-        for bus in self._buses:
-            bus.stop()
+        threads = [threading.Thread(target=bus.stop, daemon=True) for bus in self._buses]
+        for thread in threads:
+            thread.start()
+        end_s = time.monotonic() + STOP_S
+        for thread in threads:
+            thread.join(max(0.0, end_s - time.monotonic()))
 
     def sample(self, cycle: int) -> Sample:
         """Read everything once."""
         if self._lockstep:
             for bus in self._buses:
                 bus.exchange()
+        site, images = self._site, self.images  # before the time: nothing is from the future
         now_s, utc_s = self._clock.monotonic(), self._clock.utc()
-        site, images = self._site, self.images
         price = self._prices(utc_s)
         self._open_pins(now_s)
 

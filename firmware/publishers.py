@@ -1,5 +1,6 @@
 """Where telemetry goes: the log and the recording. Both are bounded and never hold up the loop."""
 
+import contextlib
 import logging
 import queue
 import threading
@@ -17,6 +18,8 @@ LEVELS = {
     Severity.ALARM: logging.ERROR,
 }
 QUEUE_CYCLES = 1000
+CLOSE_S = 5.0
+KEPT_RECORDINGS = 5
 
 
 class EventLog:
@@ -55,10 +58,14 @@ class DirectRecording:
 
 
 class BackgroundRecording:
-    """Records in a thread of its own; what the disk cannot take is dropped and leaves a gap."""
+    """Records in a thread of its own; what the disk cannot take is dropped and leaves a gap.
+
+    Earlier recordings are kept as `PATH.1` (the newest) and so on.
+    """
 
     def __init__(self, path: Path, site: SiteParameters) -> None:
         """Raises OSError."""
+        _keep_earlier(path)
         self._recorder = Recorder(path, site)
         self._queue: queue.Queue[Telemetry | None] = queue.Queue(QUEUE_CYCLES)
         self.dropped = 0
@@ -73,9 +80,10 @@ class BackgroundRecording:
             self.dropped += 1
 
     def close(self) -> None:
-        """Write what is queued and finish the file."""
-        self._queue.put(None)
-        self._thread.join()
+        """Write what is queued and finish the file; a disk that hangs is not waited for."""
+        with contextlib.suppress(queue.Full):
+            self._queue.put(None, timeout=CLOSE_S)
+            self._thread.join(CLOSE_S)
 
     def _run(self) -> None:
         last: int | None = None
@@ -87,8 +95,20 @@ class BackgroundRecording:
             self._recorder.close()
         except OSError as error:
             log.error("recording ends: %s", error)
+            with contextlib.suppress(OSError):
+                self._recorder.close()
             while self._queue.get() is not None:
                 self.dropped += 1
+
+
+def _keep_earlier(path: Path) -> None:
+    """Move recordings of earlier runs out of the way. Raises OSError."""
+    if not path.is_file():
+        return
+    names = [path, *(path.with_name(f"{path.name}.{n}") for n in range(1, KEPT_RECORDINGS + 1))]
+    for older, newer in zip(names[:0:-1], names[-2::-1], strict=True):
+        if newer.is_file():
+            newer.replace(older)
 
 
 def _write(recorder: Recorder, telemetry: Telemetry, *, gap: bool) -> None:

@@ -52,6 +52,7 @@ class Service:
             self.parameters, self._ports, self._workers, no_orders, self._publishers, clock
         )
         self._notifier = Notifier()
+        self._faults: tuple[str, ...] = ()
         self._first_act_s: float | None = None  # after the start of the process
 
     def run(self) -> None:
@@ -84,8 +85,11 @@ class Service:
             log.error("no recording: %s", error)
 
     def _feed(self, decision: Decision) -> None:
-        """Feed the watchdog, last of all; say once when the first setpoints are out."""
+        """Feed the watchdog, then say what is new: faults of the pins, the first setpoints."""
         self._notifier.send("WATCHDOG=1")
+        if self._ports.faults != self._faults:
+            self._faults = self._ports.faults
+            log.warning("pins: %s", "; ".join(self._faults) or "work again")
         if self._first_act_s is None and decision.command.setpoints:
             self._first_act_s = process_age_s()
             log.info("first actuating cycle %.2f s after start", self._first_act_s)

@@ -7,6 +7,7 @@
 It may be late, die or talk nonsense: `firmware.workers` copes. Nothing here writes to disk.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -16,10 +17,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-from control.planning import plan
 
 from control.dispatch import Schedule
 from control.dispatch_instance import Instance
+from control.planning import plan
 from control.records import Advice, Forecast, Series
 from firmware.codec import decode, encode
 from firmware.config import Site, site_from_dict
@@ -31,18 +32,26 @@ from models.history import DAY_S, History, HistoryError, Target, read_history
 
 GRID_S = 900  # the forecasters' grid
 KEEP_DAYS = 35
+KEEP_SLOTS = KEEP_DAYS * DAY_S // GRID_S
 MIN_MINUTES = 8  # of a quarter of an hour, for its mean to count
+TARGETS: tuple[Target, ...] = ("pv", "load")
+NO_NETWORK = Path("none")  # no such file: the forecaster goes by its statistics
 
 
 class Past:
-    """One quantity's past on the forecasters' grid, in a ring of the last weeks."""
+    """One quantity's past on the forecasters' grid: the quarters of an hour that came in last.
+
+    What is dropped depends on how much there is, not on the time: a wall clock that is wrong for a
+    while does not cost the past.
+    """
 
     def __init__(self, history: History | None) -> None:
         """Start from a measured history, or from nothing."""
         self._means: dict[int, float] = {}
         self._open: dict[int, list[float]] = {}
         if history is not None:
-            for index, value in enumerate(history.values):
+            first = max(0, len(history.values) - KEEP_SLOTS)
+            for index, value in enumerate(history.values[first:], start=first):
                 if np.isfinite(value):
                     self._means[history.start_utc_s + index * GRID_S] = float(value)
 
@@ -55,14 +64,15 @@ class Past:
         values.append(value_kw)
         if len(values) >= MIN_MINUTES:
             self._means[slot] = sum(values) / len(values)
-        for old in [start for start in self._open if start < slot - DAY_S]:
+        while len(self._means) > KEEP_SLOTS:
+            del self._means[next(iter(self._means))]
+        for old in [start for start in self._open if abs(start - slot) > DAY_S]:
             del self._open[old]
 
     def history(self, now_utc_s: float) -> History:
         """The last weeks up to the quarter of an hour that is not over yet."""
         end = int(now_utc_s) // GRID_S * GRID_S
         start = end - KEEP_DAYS * DAY_S
-        self._means = {slot: value for slot, value in self._means.items() if slot >= start}
         grid = range(start, end, GRID_S)
         return History(start, GRID_S, np.array([self._means.get(slot, np.nan) for slot in grid]))
 
@@ -75,15 +85,17 @@ class Worker:
         self._site = site
         self._tariff = Tariff(site.prices, site.site.timezone)
         self._notes: list[str] = []
-        self._forecasters = {target: self._forecaster(target) for target in ("pv", "load")}
-        self._pasts = {target: Past(self._history(target)) for target in ("pv", "load")}
+        targets = TARGETS if site.pv else TARGETS[1:]
+        self._forecasters = {target: self._forecaster(target) for target in targets}
+        self._pasts = {target: Past(self._history(target)) for target in targets}
         self._last: tuple[float, Schedule] | None = None  # start (UTC) and schedule
 
     def advise(self, situation: Situation, minutes: list[Minute], iterations: int | None) -> Advice:
         """Return a forecast and a plan for the slots from the current one on."""
-        for minute in minutes:
-            self._pasts["pv"].add(minute.start_utc_s, minute.pv_kw)
-            self._pasts["load"].add(minute.start_utc_s, minute.load_kw)
+        for target, past in self._pasts.items():
+            for minute in minutes:
+                value_kw = minute.pv_kw if target == "pv" else minute.load_kw
+                past.add(minute.start_utc_s, value_kw)
         forecast = self._forecast(situation)
         detail = "; ".join(self._notes)
         if not self._site.planner.enabled:
@@ -112,14 +124,17 @@ class Worker:
         place, settings = self._site.site, self._site.forecast
         capacity = sum(pv.rated_kw for pv in self._site.pv) if target == "pv" else None
         path = settings.pv_model if target == "pv" else settings.load_model
+        weights = Path(path) if path else None
         forecaster = Forecaster(
             target,
             place.latitude_deg,
             place.longitude_deg,
             capacity,
-            Path(path) if path else None,
+            weights if settings.enabled else NO_NETWORK,
         )
-        if forecaster.problem:
+        if not settings.enabled:
+            forecaster.problem = "[forecast] enabled = false"
+        elif forecaster.problem:
             self._notes.append(forecaster.problem)
         return forecaster
 
@@ -129,7 +144,7 @@ class Worker:
             return None
         try:
             history, _ = read_history(Path(path), target)
-            return history.resampled(GRID_S)
+            return _on_grid(history)
         except HistoryError as error:
             self._notes.append(str(error))
             return None
@@ -138,17 +153,15 @@ class Worker:
         planner = self._site.planner
         start_t_s, start_utc_s = slot_start(situation, planner.slot_s)
         steps = planner.horizon_h * 3600 // planner.slot_s
-        series = {
-            target: self._series(target, situation.utc_s, start_utc_s, steps)
-            for target in self._forecasters
-        }
-        return Forecast(
-            situation.t_s, start_t_s, float(planner.slot_s), series["pv"], series["load"]
-        )
+        pv, load = (self._series(target, situation.utc_s, start_utc_s, steps) for target in TARGETS)
+        return Forecast(situation.t_s, start_t_s, float(planner.slot_s), pv, load)
 
-    def _series(self, target: str, now_utc_s: float, start_utc_s: float, steps: int) -> Series:
+    def _series(self, target: Target, now_utc_s: float, start_utc_s: float, steps: int) -> Series:
         """The forecast on the planner's slots, from the forecasters' quarters of an hour."""
         slot_s = self._site.planner.slot_s
+        if target not in self._forecasters:
+            none = (0.0,) * steps
+            return Series(none, none, none, "no PV")
         history = self._pasts[target].history(now_utc_s)
         count = -(-int(steps * slot_s + GRID_S) // GRID_S) + 1
         made = self._forecasters[target].forecast(history, history.end_utc_s, count)
@@ -174,6 +187,14 @@ class Worker:
         return Schedule(*parts)
 
 
+def _on_grid(history: History) -> History:
+    """The history on the forecasters' grid; a coarser one is repeated."""
+    if history.step_s <= GRID_S:
+        return history.resampled(GRID_S)
+    repeated = np.repeat(history.values, history.step_s // GRID_S)
+    return History(history.start_utc_s, GRID_S, repeated).resampled(GRID_S)
+
+
 def _on_slots(
     values: tuple[float, ...], offset_s: int, slot_s: int, steps: int
 ) -> tuple[float, ...]:
@@ -194,8 +215,8 @@ def _budget(seconds: float | None) -> Callable[[], bool]:
 
 def serve(requests: TextIO, answers: TextIO) -> None:
     """Answer requests until the input ends."""
-    first: dict[str, Any] = json.loads(requests.readline() or "{}")
-    os.nice(first.get("nice", 0))
+    first: dict[str, Any] = json.loads(requests.readline())
+    os.nice(first["nice"])
     worker = Worker(site_from_dict(first["site"], "the service's site"))
     for line in requests:
         request = json.loads(line)
@@ -212,7 +233,8 @@ def main() -> None:
     """Talk over standard input and output; anything else that prints goes to standard error."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    serve(sys.stdin, answers)
+    with contextlib.suppress(BrokenPipeError), answers:  # nobody reads any more: it is the end
+        serve(sys.stdin, answers)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,26 @@
 """The loop's side of the second process: feed it, ask it, take its advice, outlive it."""
 
-import contextlib
-import json
 import queue
-import subprocess
 import sys
-import threading
+from collections import deque
 from dataclasses import dataclass, replace
-from typing import Any
 
-from control.records import Advice, Plan, Sample, Series
+from control.records import Advice, Forecast, Plan, Sample, Series
 from control.site import SiteParameters
 from control.state import Mode, State
-from firmware.codec import decode, encode
 from firmware.config import Site
 from firmware.day_plan import Situation
 from firmware.minutes import Minute, Minutes
+from firmware.worker_process import Answer, WorkerProcess
 
 NICE = 10
-MAX_MINUTES = 600  # kept for a worker that is away; one request fits into a pipe
-RESTART_S = 30.0
-START_UP_S = 30.0  # a fresh process loads its models first
+KEPT_MINUTES = 1440  # a new process is told of the last day
+PATIENCE_S = 60.0  # for an answer, beside ten times the budget: the last plan holds for longer
+RESTART_S = 30.0  # before a process that failed is started again; doubles ...
+LAST_RESTART_S = 960.0  # ... up to this, until one has answered
+LOCKSTEP_S = 600.0  # of real time: beyond it a run in virtual time is given up
+STOP_S = 2.0
+MAX_KW = 1e6
 PV_YIELD_FRAC = 0.8  # of rating per 1000 W/m2: what a curtailed inverter could have given
 
 
@@ -42,62 +42,54 @@ class Workers:
     """
 
     def __init__(
-        self, site: Site, parameters: SiteParameters, *, iterations: int | None = None
+        self,
+        site: Site,
+        parameters: SiteParameters,
+        *,
+        iterations: int | None = None,
+        command: tuple[str, ...] = (sys.executable, "-m", "firmware.worker"),
     ) -> None:
         """`start` brings the process up."""
-        self._site = site
+        self._planner = site.planner
         self._parameters = parameters
         self._iterations = iterations
+        self._command = command
+        self._hello = {"site": site.model_dump(mode="json", by_alias=True), "nice": NICE}
         self._minutes = Minutes()
-        self._pending: list[Minute] = []
-        self._process: subprocess.Popen[str] | None = None
-        self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._recent: deque[Minute] = deque(maxlen=KEPT_MINUTES)
+        self._untold = 0  # of them, by the end of the queue
+        self._process: WorkerProcess | None = None
         self._advice = Advice(detail="no advice yet")
         self._asked_t_s: float | None = None  # of the request under way
         self._last_t_s = float("-inf")  # of the last request
         self._trigger: Trigger | None = None
         self._request = 0
-        self._fresh = True
-        self._retry_t_s = float("-inf")
+        self._restart_t_s: float | None = None  # None: it has not failed
+        self._restart_s = RESTART_S
 
     def start(self) -> None:
         """Start the process; its models load while the loop already runs."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "firmware.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-        )
-        self._fresh, self._asked_t_s = True, None
-        self._answers = queue.SimpleQueue()
-        thread = threading.Thread(
-            target=_read, args=(self._process, self._answers), name="advice", daemon=True
-        )
-        thread.start()
-        self._send({"site": self._site.model_dump(mode="json", by_alias=True), "nice": NICE})
+        self._process = WorkerProcess(self._command, self._hello)
+        self._restart_t_s = None
+        self._untold = len(self._recent)
 
     def stop(self) -> None:
         """End the process."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    stream.close()
+        if process is not None:
+            process.kill()
+            process.join(STOP_S)
 
     @property
     def pid(self) -> int | None:
         """The process's id while it lives."""
-        return self._process.pid if self._process else None
+        return self._process.pid if self._process and not self._process.ended else None
 
     def latest(self, now_s: float) -> Advice:
         """Return the last advice; an expired plan stays in it, the follower does not use it."""
-        while not self._answers.empty():
-            self._take(self._answers.get(), now_s)
+        process = self._process
+        while process is not None and not process.answers.empty():
+            self._take(process.answers.get(), now_s)
         self._supervise(now_s)
         return self._advice
 
@@ -106,21 +98,23 @@ class Workers:
         plant = state.estimate
         minute = self._minutes.add(sample.utc_s, self._available_pv(sample, state), plant.load_kw)
         if minute is not None:
-            self._pending = [*self._pending[-MAX_MINUTES:], minute]
+            self._recent.append(minute)
+            self._untold = min(self._untold + 1, KEPT_MINUTES)
         known = plant.load_kw is not None and (
             plant.soc_frac is not None or self._parameters.battery is None
         )
-        if not known or self._process is None or self._asked_t_s is not None:
+        if not known or self._is_away or self._asked_t_s is not None:
             return
-        planner = self._site.planner
-        slot = int(sample.utc_s // planner.slot_s)
+        slot = int(sample.utc_s // self._planner.slot_s)
         trigger = Trigger(slot, state.mode, plant.grid_present, bool(state.generator.locked))
-        if trigger == self._trigger and sample.t_s - self._last_t_s < planner.interval_s:
+        if trigger == self._trigger and sample.t_s - self._last_t_s < self._planner.interval_s:
             return
         self._trigger = trigger
         self._ask(sample, state)
-        if self._iterations is not None:
-            self._take(self._answers.get(), sample.t_s)
+
+    @property
+    def _is_away(self) -> bool:
+        return self._process is None or self._restart_t_s is not None
 
     def _available_pv(self, sample: Sample, state: State) -> float | None:
         """PV power as it would be without a limit: curtailed power is not the weather."""
@@ -132,70 +126,61 @@ class Workers:
         return None if sun is None else max(pv_kw, rated_kw * PV_YIELD_FRAC * sun / 1000.0)
 
     def _ask(self, sample: Sample, state: State) -> None:
-        plant, generator = state.estimate, state.generator
-        # Behind a transfer switch the set and the grid never carry the site together.
-        usable = not plant.grid_present and not generator.locked and plant.generator_available
-        situation = Situation(
-            t_s=sample.t_s,
-            utc_s=sample.utc_s,
-            soc_frac=plant.soc_frac,
-            wind_kw=plant.wind_kw or 0.0,
-            grid_present=plant.grid_present,
-            generator_run=generator.run,
-            generator_for_s=min(1e9, sample.t_s - generator.since_s),
-            generator_usable=usable,
-        )
+        assert self._process is not None
         self._request += 1
         self._asked_t_s = self._last_t_s = sample.t_s
-        self._send(
+        self._process.ask(
             {
                 "id": self._request,
-                "situation": encode(situation),
-                "minutes": encode(self._pending),
+                "situation": _situation(sample, state),
+                "minutes": list(self._recent)[len(self._recent) - self._untold :],
                 "iterations": self._iterations,
             }
         )
-        self._pending = []
+        self._untold = 0
+        if self._iterations is not None:
+            self._await(self._process, sample.t_s)
 
-    def _send(self, line: dict[str, Any]) -> None:
-        """Write one line; a process that died is noticed when its output ends."""
-        if self._process is None or self._process.stdin is None:
+    def _await(self, process: WorkerProcess, now_s: float) -> None:
+        """Wait for the answer; that this takes real time must not show in the result."""
+        try:
+            self._take(process.answers.get(timeout=LOCKSTEP_S), now_s)
+        except queue.Empty:
+            raise TimeoutError(f"no plan within {LOCKSTEP_S:g} s of real time") from None
+
+    def _take(self, answer: Answer | None, now_s: float) -> None:
+        if self._is_away:  # what a process still says that was given up
             return
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(line) + "\n")
-            self._process.stdin.flush()
-
-    def _take(self, answer: dict[str, Any] | None, now_s: float) -> None:
         if answer is None:
             self._fail(now_s, "the planning process died")
             return
-        if answer.get("id") != self._request:
+        if answer.request != self._request or self._asked_t_s is None:
             return
-        self._asked_t_s, self._fresh = None, False
-        try:
-            advice = decode(Advice, answer.get("advice"))
-        except ValueError as error:
-            self._fault(f"unreadable advice refused: {error}")
-            return
-        nonsense = _nonsense(advice)
-        if nonsense:
+        asked_t_s, self._asked_t_s = self._asked_t_s, None
+        self._restart_s = RESTART_S
+        nonsense = _nonsense(answer.advice, asked_t_s, self._planner.expiry_s)
+        if answer.problem:
+            self._fault(f"unreadable advice refused: {answer.problem}")
+        elif nonsense:
             self._fault(f"nonsensical advice refused: {nonsense}")
         else:
-            self._advice = advice
+            self._advice = answer.advice
 
     def _supervise(self, now_s: float) -> None:
         """Notice a request that takes too long; start a process that ended, after a while."""
-        if self._asked_t_s is not None:
-            patience_s = 5.0 + 5.0 * self._site.planner.budget_s + START_UP_S * self._fresh
-            if now_s - self._asked_t_s > patience_s:
-                self._fail(now_s, "the planning process does not answer")
-        if self._process is None and now_s >= self._retry_t_s > float("-inf"):
+        patience_s = PATIENCE_S + 10.0 * self._planner.budget_s
+        if self._asked_t_s is not None and now_s - self._asked_t_s > patience_s:
+            self._fail(now_s, "the planning process does not answer")
+        gone = self._process is not None and self._process.ended
+        if gone and self._restart_t_s is not None and now_s >= self._restart_t_s:
             self.start()
 
     def _fail(self, now_s: float, why: str) -> None:
-        self.stop()
+        if self._process is not None:
+            self._process.kill()
         self._asked_t_s, self._trigger = None, None
-        self._retry_t_s = now_s + RESTART_S
+        self._restart_t_s = now_s + self._restart_s
+        self._restart_s = min(2.0 * self._restart_s, LAST_RESTART_S)
         self._fault(why)
 
     def _fault(self, why: str) -> None:
@@ -203,40 +188,57 @@ class Workers:
         self._advice = replace(self._advice, detail=why)
 
 
-def _read(
-    process: subprocess.Popen[str], answers: "queue.SimpleQueue[dict[str, Any] | None]"
-) -> None:
-    """Queue the process's lines; None when it ended or stopped making sense."""
-    if process.stdout is not None:
-        try:
-            for text in process.stdout:
-                answer = json.loads(text)
-                answers.put(answer if isinstance(answer, dict) else None)
-        except ValueError:  # no JSON, or the stream was closed
-            pass
-    answers.put(None)
+def _situation(sample: Sample, state: State) -> Situation:
+    plant, generator = state.estimate, state.generator
+    # Behind a transfer switch the set and the grid never carry the site together.
+    usable = not plant.grid_present and not generator.locked and plant.generator_available
+    return Situation(
+        t_s=sample.t_s,
+        utc_s=sample.utc_s,
+        soc_frac=plant.soc_frac,
+        wind_kw=plant.wind_kw or 0.0,
+        grid_present=plant.grid_present,
+        generator_run=generator.run,
+        generator_for_s=min(1e9, sample.t_s - generator.since_s),
+        generator_usable=usable,
+    )
 
 
-def _nonsense(advice: Advice) -> str:
+def _nonsense(advice: Advice, asked_t_s: float, expiry_s: float) -> str:
     """Return what is wrong with an advice that decodes; empty when nothing is."""
-    if advice.forecast is not None:
-        for name, series in (("PV", advice.forecast.pv), ("load", advice.forecast.load)):
+    forecast, plan = advice.forecast, advice.plan
+    if forecast is not None:
+        if not _is_placed(forecast, asked_t_s):
+            return "the forecast's times"
+        for name, series in (("PV", forecast.pv), ("load", forecast.load)):
             if not _is_sane(series):
-                return f"{name} forecast is not finite or negative"
-    return _plan_nonsense(advice.plan) if advice.plan is not None else ""
+                return f"{name} forecast"
+    if plan is None:
+        return ""
+    if not _is_placed(plan, asked_t_s):
+        return "the plan's times"
+    if not asked_t_s <= plan.expires_t_s <= asked_t_s + expiry_s:
+        return "the plan's expiry"
+    return _plan_nonsense(plan)
+
+
+def _is_placed(item: Forecast | Plan, asked_t_s: float) -> bool:
+    """Made for the moment that was asked about, which lies in its first step."""
+    since_start_s = asked_t_s - item.start_t_s
+    return item.issued_t_s == asked_t_s and 0.0 <= since_start_s <= item.step_s <= 3600.0
 
 
 def _is_sane(series: Series) -> bool:
-    values = (*series.p10_kw, *series.p50_kw, *series.p90_kw)
-    return bool(values) and all(0.0 <= value < 1e6 for value in values)
+    parts = (series.p10_kw, series.p50_kw, series.p90_kw)
+    alike = len({len(part) for part in parts}) == 1 and len(series.p50_kw) > 0
+    return alike and all(0.0 <= value < MAX_KW for part in parts for value in part)
 
 
 def _plan_nonsense(plan: Plan) -> str:
     parts = (plan.battery_kw, plan.generator_kw, plan.grid_kw, plan.curtailed_kw, plan.soc_frac)
     flags = (plan.generator_on, plan.cover_deficit, plan.store_surplus)
-    lengths = {len(part) for part in (*parts, *flags)}
-    if len(lengths) != 1 or not plan.battery_kw or plan.step_s <= 0:
+    if len({len(part) for part in (*parts, *flags)}) != 1 or not plan.battery_kw:
         return "the plan's parts differ in length"
-    if not all(abs(value) < 1e6 for part in parts for value in part):  # false for NaN too
-        return "the plan holds values that are not finite"
+    if not all(abs(value) < MAX_KW for part in parts for value in part):  # false for NaN too
+        return "the plan's numbers"
     return ""

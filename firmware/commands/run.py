@@ -1,12 +1,14 @@
 """`nanogrid run`: the service."""
 
-import logging
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from firmware.config import SiteError, load_site
+from firmware.log import background_log
 
 
 @click.command()
@@ -33,9 +35,6 @@ def run(config: Path, record: Path | None, stats: Path | None) -> None:
     SIGTERM and Ctrl-C stop it: devices go back to their own control, outputs off. Devices, broker
     and network may be absent at the start; they are taken in when they answer.
     """
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-    )
     try:
         site = load_site(config)
     except SiteError as error:
@@ -43,13 +42,18 @@ def run(config: Path, record: Path | None, stats: Path | None) -> None:
         sys.exit(2)
     from firmware.service import Service
 
-    if record is not None:
-        site = site.model_copy(
-            update={"recording": site.recording.model_copy(update={"path": str(record)})}
-        )
+    with background_log():
+        try:
+            service = Service(site, record)
+        except OSError as error:
+            raise click.ClickException(f"{record}: {error.strerror}") from error
+        service.run()
+    if stats is not None:
+        _write(stats, service.statistics())
+
+
+def _write(path: Path, statistics: dict[str, Any]) -> None:
     try:
-        service = Service(site)
+        path.write_text(json.dumps(statistics, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        click.echo(f"nanogrid run: {error}", err=True)
-        sys.exit(1)
-    service.run(stats)
+        raise click.ClickException(f"{path}: {error.strerror}") from error
