@@ -12,7 +12,7 @@ M = TypeVar("M", covariant=True)
 
 
 class BusError(Exception):
-    """A request failed: no answer in time, a refused connection, or an answer that makes no sense."""
+    """A request failed: no answer in time, a refused connection, or one that makes no sense."""
 
 
 class DeviceError(Exception):
@@ -49,9 +49,9 @@ class Identity:
 class Device(ABC, Generic[M]):
     """Encodes and decodes for one device; owns no socket, no thread and no clock.
 
-    `now_s` is monotonic. Methods raise BusError or DeviceError. After either the bus calls `connect`
-    again before anything else; only a DeviceError from `write`, a refusal, leaves the device
-    connected.
+    `now_s` is monotonic. Methods raise BusError or DeviceError. After either the bus calls
+    `connect` again before anything else; only a DeviceError from `write`, a refusal, leaves the
+    device connected.
     """
 
     name: str

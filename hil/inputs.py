@@ -64,7 +64,7 @@ def load_source(loaded: LoadedScenario, start_utc_s: float) -> LoadSource:
 def _measured(
     loaded: LoadedScenario, name: str, column: str, scale: float, start_utc_s: float
 ) -> MeasuredSeries:
-    """A measured column, moved by whole days where the run does not begin when the scenario does."""
+    """A measured column, moved by whole days when the run begins at another time."""
     head = loaded.scenario.scenario
     shift_s = round((head.start_utc_s - start_utc_s) / DAY_S) * DAY_S
     start = start_utc_s - (head.history_days + 1) * DAY_S

@@ -82,10 +82,11 @@ class World:
     def _controls(self, now_s: float) -> Controls:
         """What the devices command, and what the scenario breaks in the plant."""
         pin = self.loaded.site.gpio.generator_relay_pin
-        for generator in self.loaded.site.generator:
-            device = self.buses.devices[generator.name]
-            if generator.start == "relay" and pin is not None and isinstance(device, DeepSeaGenComm):
-                device.remote_start = self.pi.output(pin) == 1
+        if pin is not None:
+            for generator in self.loaded.site.generator:
+                device = self.buses.devices[generator.name]
+                if generator.start == "relay" and isinstance(device, DeepSeaGenComm):
+                    device.remote_start = self.pi.output(pin) == 1
         controls = self.buses.controls(now_s)
         kinds = {fault.kind for fault in self._active}
         if kinds & {"generator_trip", "generator_stop", "generator_crank_fails"}:
