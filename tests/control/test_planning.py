@@ -13,7 +13,7 @@ from control.dispatch import Schedule, to_dict, violations
 from control.dispatch_instance import Battery, Diesel, Instance
 from control.planning import PlanResult, plan
 
-SEEDS = range(24)
+SEEDS = range(14)
 
 
 def judged(problem: dict[str, Any], result: PlanResult) -> float:
@@ -232,6 +232,21 @@ def test_a_thousand_steps_with_a_long_minimum_time() -> None:
     instance = Instance.from_dict(problem)
     idle = plan(instance, iterations=0)
     assert judged(problem, plan(instance, iterations=5)) < idle.cost.total
+
+
+def test_minimum_times_too_long_to_search_leave_the_diesel_to_the_swarm() -> None:
+    problem = dispatch_instances.instance(11)
+    problem["time"] |= {"steps": 200, "step_h": 0.1}
+    problem["series"] = {
+        key: np.resize(values, 200).tolist() for key, values in problem["series"].items()
+    }
+    problem["diesel"] |= {"min_up_h": 20.0, "min_down_h": 20.0, "initial_on": True}
+    instance = Instance.from_dict(problem)
+    swarm = plan(instance, iterations=30)
+    polished = plan(instance, iterations=34)
+    assert swarm.stage == "swarm"
+    assert polished.stage == "polish"
+    assert judged(problem, polished) < judged(problem, swarm)
 
 
 def test_without_battery_or_diesel_only_the_merit_order_decides() -> None:
