@@ -14,9 +14,11 @@ from firmware.clock import Clock
 from firmware.histogram import Histogram
 from firmware.pace import Pace
 from firmware.ports import Ports
+from firmware.realtime import tidy
 from firmware.workers import Workers
 
 STAGES = ("sample", "decide", "actuate", "publish")
+FIRST_TICK_S = 0.25  # the devices of an ordinary site have answered by then
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +117,15 @@ class Loop:
         }
 
     def run(self, stopping: Callable[[], bool], fed: Callable[[Decision], None]) -> None:
-        """Step at every tick until `stopping`; `fed` is called last in each cycle."""
-        pace = Pace(self._clock, self._site.period_s)
+        """Step at every tick until `stopping`; `fed` is called last in each cycle.
+
+        The buses have just begun their first round and repeat it at the same period: ticks fall
+        between rounds, where no thread holds the interpreter.
+        """
+        period_s = self._site.period_s
+        pace = Pace(self._clock, period_s, min(period_s / 2, FIRST_TICK_S))
         while (tick := pace.wait(stopping)) is not None:
             self.timing.lateness.add(tick.lateness_s)
             self.timing.missed += tick.missed
             fed(self.step())
+            tidy()

@@ -15,11 +15,13 @@ def go_realtime(priority: int) -> str:
     """Prepare the calling thread for punctual work; return what was not permitted.
 
     Priority 0 leaves ordinary scheduling. Threads and processes started later do not inherit the
-    class: a bus thread must not preempt the loop, nor the planner.
+    class: a bus thread must not preempt the loop, nor the planner. From now on garbage is collected
+    where the loop says so, by `tidy`: a collection holds the interpreter until it is done.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.collect()
     gc.freeze()
+    gc.disable()
     if priority <= 0:
         return ""
     problems = []
@@ -52,6 +54,11 @@ def raise_other_threads(priority: int) -> None:
                     os.SCHED_FIFO | os.SCHED_RESET_ON_FORK,
                     os.sched_param(max(1, priority - 1)),
                 )
+
+
+def tidy() -> None:
+    """Collect garbage while there is time: what existed before `go_realtime` is not looked at."""
+    gc.collect()
 
 
 def _lock_memory() -> bool:
