@@ -12,12 +12,13 @@ from typing import Self
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hil.report_series import Floats, extremes, mean_of_bins, runs
+from hil.report_series import Floats, extremes, mean_of_bins, near_any, runs
 from hil.report_ticks import TimeTick, ValueScale, time_ticks
 
 WIDTH = 1500.0  # of the inner SVG, in its own units
+MANY_MARKS = 12
+LAST_FRAC = 0.97  # a tick further right has no room to its right
 MARK_GAP_SHARE = 0.022  # a fault's number needs so much of the width
 
 
@@ -116,7 +117,7 @@ class Chart:
             for sign, below in base.items():
                 part = sign * np.maximum(sign * means, 0.0)
                 above = below + part
-                shown = np.where(_near_any(part != 0.0), above, np.nan)
+                shown = np.where(near_any(part != 0.0), above, np.nan)
                 path += ribbon(at, self._y(below), self._y(shown))
                 base[sign] = above
             self._add(f'<path class="area {style}" d="{path}"/>', "area", style, label, values)
@@ -180,20 +181,22 @@ def time_grid(axis: TimeAxis, height: int) -> str:
     """The ticks of the time axis below `height` pixels; those of class `minor` may be hidden."""
     parts = []
     for tick in axis.ticks:
-        x = f"{100.0 * axis.share(tick.utc_s):.3f}%"
-        style = "time" if tick.major else "time minor"
+        share = axis.share(tick.utc_s)
+        x = f"{100.0 * share:.3f}%"
+        style = ("time" if tick.major else "time minor") + (" last" if share > LAST_FRAC else "")
         parts.append(
             f'<line class="tick" x1="{x}" x2="{x}" y1="0" y2="{height + 4}"/>'
             f'<text class="{style}" x="{x}" y="{height + 17}">{tick.text}</text>'
         )
         if tick.date:
-            parts.append(f'<text class="date" x="{x}" y="{height + 31}">{tick.date}</text>')
+            parts.append(f'<text class="{style} date" x="{x}" y="{height + 31}">{tick.date}</text>')
     return "".join(parts)
 
 
 def marks(axis: TimeAxis, height: int) -> str:
     """The axis' marks as dashed lines, numbered where there is room."""
     parts = []
+    style = "mark many" if len(axis.marks) > MANY_MARKS else "mark"
     labelled = -1.0
     for mark in axis.marks:
         share = axis.share(mark.utc_s)
@@ -201,7 +204,7 @@ def marks(axis: TimeAxis, height: int) -> str:
             continue
         x = f"{100.0 * share:.3f}%"
         parts.append(
-            f'<g class="mark"><title>{escape(mark.text)}</title>'
+            f'<g class="{style}"><title>{escape(mark.text)}</title>'
             f'<line x1="{x}" x2="{x}" y1="0" y2="{height}"/>'
         )
         if share - labelled >= MARK_GAP_SHARE:
@@ -252,12 +255,3 @@ def ribbon(x: Floats, low: Floats, high: Floats) -> str:
 
 def _points(x: Floats, y: Floats) -> str:
     return " ".join(f"{a:g} {b:g}" for a, b in zip(np.round(x, 1), y, strict=True))
-
-
-def _near_any(holds: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """True at the points that hold and at their neighbours."""
-    near = holds.copy()
-    near[1:] |= holds[:-1]
-    near[:-1] |= holds[1:]
-    return near
-

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from string import Template
@@ -15,7 +16,17 @@ from hil.charts import TimeAxis
 from hil.report_figures import Figure, Series
 from hil.report_forecast import Target
 from hil.report_series import mean_of_bins
-from hil.report_words import Verdict, duration, figure, number, small_percent, span, verdict
+from hil.report_words import (
+    CENT,
+    Verdict,
+    cheap,
+    duration,
+    figure,
+    number,
+    small_percent,
+    span,
+    verdict,
+)
 from hil.result import Result
 
 PAGE = Path(__file__).with_name("report_page.html")
@@ -32,23 +43,68 @@ def write_report(result: Result, path: Path) -> None:
 def page(result: Result) -> str:
     """The report as HTML."""
     axis = _axis(result)
-    said = verdict(result)
-    readings: dict[str, object] = {}
-    sections = [_summary(result)]
-    if axis is None:
-        sections.append('<p class="note">The run ended before its first point.</p>')
-    else:
-        sections += _charted(Series(result, axis), readings)
-    sections.append(_section("timing", "Timing of cycles", report_tables.timing(result)))
+    drawing = Drawing(None if axis is None else Series(result, axis))
+    sections = [section for section in _sections(result, drawing) if section.content.strip()]
+    links = "".join(f'<a href="#{section.name}">{section.title}</a>' for section in sections)
     return Template(PAGE.read_text(encoding="utf-8")).substitute(
         title=escape(result.title),
         site=escape(result.site_name),
-        span=_span(result, axis),
-        verdict=_verdict(said),
+        span=_span(axis),
+        verdict=_verdict(verdict(result)),
         tiles=_tiles(result),
-        body="\n".join(sections),
-        readings=json.dumps(readings, separators=(",", ":")).replace("<", "\\u003c"),
+        links=links,
+        body="\n".join(section.html() for section in sections),
+        readings=drawing.json(),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the page, under a heading of its own."""
+
+    name: str
+    title: str
+    content: str
+
+    def html(self) -> str:
+        """Heading and content."""
+        return f'<section id="{self.name}"><h2>{self.title}</h2>\n{self.content}</section>'
+
+
+class Drawing:
+    """Draws figures of a series, if there is one, and keeps what the pointer reads out of them."""
+
+    def __init__(self, series: Series | None) -> None:
+        self.series = series
+        self._values: dict[str, list[float | None]] = {}
+
+    def __call__(self, *builders: Builder) -> str:
+        """The figures for which there is data."""
+        if self.series is None:
+            return ""
+        return "\n".join(self.html(builder(self.series)) for builder in builders)
+
+    def html(self, found: Figure | None) -> str:
+        """One figure."""
+        if found is None:
+            return ""
+        for key, column in found.chart.readings.items():
+            self._values[key] = [round(float(v), 3) if math.isfinite(v) else None for v in column]
+        return found.html()
+
+    def json(self) -> str:
+        """The values under the pointer, fit to stand in a page."""
+        if self.series is None:
+            return "{}"
+        axis = self.series.axis
+        content = {
+            "start": axis.start_s,
+            "end": axis.end_s,
+            "zone": axis.zone.key,
+            "times": [round(float(t), 1) for t in mean_of_bins(axis.times)],
+            "values": self._values,
+        }
+        return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _axis(result: Result) -> TimeAxis | None:
@@ -68,71 +124,57 @@ def _zone(name: str) -> ZoneInfo:
         return ZoneInfo("UTC")
 
 
-def _charted(series: Series, readings: dict[str, object]) -> list[str]:
-    """The sections that have charts; what the pointer reads out goes to `readings`."""
-    result, axis = series.result, series.axis
-    readings["times"] = [round(float(t), 1) for t in mean_of_bins(axis.times)]
-    readings["start"], readings["end"] = axis.start_s, axis.end_s
-    readings["zone"], readings["values"] = axis.zone.key, {}
-
-    def drawn(*builders: Builder) -> str:
-        return "\n".join(_drawn(builder(series), readings) for builder in builders)
-
-    targets = [found for name in ("pv", "load") if (found := Target.of(series, name))]
-    forecasts = "\n".join(_drawn(target.figure(), readings) for target in targets)
-    scores = report_tables.scores([(target.title, target.scores()) for target in targets])
-    figures = report_figures
-    money = drawn(figures.cost_so_far)
+def _sections(result: Result, draw: Drawing) -> list[Section]:
+    tables = f"{report_tables.comparison(result)}{report_tables.figures(result)}"
+    costs = f"{draw(report_figures.cost_so_far)}{report_tables.cost_parts(result)}"
     return [
-        _section(
-            "day",
-            "What happened",
-            drawn(figures.powers)
-            + report_events.strip(result, axis)
-            + drawn(figures.state_of_charge, figures.prices, figures.grid_power),
-        ),
-        _section("cost", "Cost", f"{report_tables.cost_parts(result)}{money}"),
-        _section("forecast", "Forecast", f"{forecasts}{FORECAST_NOTE}{scores}"),
-        _section(
+        Section("summary", "Summary", f'<div class="columns">{tables}</div>'),
+        Section("day", "What happened", _day(draw)),
+        Section("cost", "Cost", costs),
+        Section("forecast", "Forecast", _forecast(draw)),
+        Section(
             "setpoints",
             "Setpoints and what followed",
-            drawn(figures.battery_power, figures.pv_power, figures.generator_power),
+            draw(
+                report_figures.battery_power,
+                report_figures.pv_power,
+                report_figures.generator_power,
+            ),
         ),
-        _section("energy", "Energy", report_tables.energy(result)),
-        _section("limits", "Limits", report_tables.violations(result)),
-        _section("events", "Events and faults", report_events.event_table(result, axis)),
-        _section("modes-table", "Modes", report_events.mode_table(result, axis)),
+        Section("energy", "Energy", report_tables.energy(result)),
+        Section("limits", "Limits", report_tables.violations(result)),
+        *_events(draw),
+        Section("timing", "Timing of cycles", report_tables.timing(result)),
     ]
 
 
-FORECAST_NOTE = (
-    '<p class="note">Scores compare means over forecast steps; PV counts by day only.'
-    " Of a calibrated band 80\N{NO-BREAK SPACE}% of the truth lies inside.</p>"
-)
+def _day(draw: Drawing) -> str:
+    if draw.series is None:
+        return '<p class="note">The run ended before its first point.</p>'
+    strip = report_events.strip(draw.series.result, draw.series.axis)
+    others = draw(report_figures.state_of_charge, report_figures.prices, report_figures.grid_power)
+    return f"{draw(report_figures.powers)}{strip}{others}"
 
 
-def _drawn(found: Figure | None, readings: dict[str, object]) -> str:
-    if found is None:
+def _forecast(draw: Drawing) -> str:
+    if draw.series is None:
         return ""
-    values = readings["values"]
-    assert isinstance(values, dict)
-    for key, column in found.chart.readings.items():
-        values[key] = [round(float(v), 3) if math.isfinite(v) else None for v in column]
-    return found.html()
+    targets = [found for name in ("pv", "load") if (found := Target.of(draw.series, name))]
+    figures = "".join(draw.html(target.figure()) for target in targets)
+    return figures + report_tables.scores([(item.title, item.scores()) for item in targets])
 
 
-def _section(name: str, title: str, content: str) -> str:
-    if not content.strip():
-        return ""
-    return f'<section id="{name}"><h2>{escape(title)}</h2>\n{content}</section>'
+def _events(draw: Drawing) -> list[Section]:
+    if draw.series is None:
+        return []
+    result, axis = draw.series.result, draw.series.axis
+    return [
+        Section("events", "Events and faults", report_events.event_table(result, axis)),
+        Section("mode-list", "Modes", report_events.mode_table(result, axis)),
+    ]
 
 
-def _summary(result: Result) -> str:
-    tables = f"{report_tables.comparison(result)}{report_tables.figures(result)}"
-    return _section("summary", "Summary", f'<div class="columns">{tables}</div>')
-
-
-def _span(result: Result, axis: TimeAxis | None) -> str:
+def _span(axis: TimeAxis | None) -> str:
     if axis is None:
         return "no time passed"
     length = duration(axis.end_s - axis.start_s)
@@ -141,7 +183,9 @@ def _span(result: Result, axis: TimeAxis | None) -> str:
 
 def _verdict(said: Verdict) -> str:
     mark, style = ("\N{CHECK MARK}", "good") if said.content else ("!", "attention")
-    return f'<p class="verdict {style}"><span aria-hidden="true">{mark}</span>{escape(said.text)}</p>'
+    return (
+        f'<p class="verdict {style}"><span aria-hidden="true">{mark}</span>{escape(said.text)}</p>'
+    )
 
 
 def _tiles(result: Result) -> str:
@@ -157,8 +201,13 @@ def _tiles(result: Result) -> str:
 
     error = of("energy_balance_error_frac")
     tiles: Sequence[tuple[str, str, str, bool | None]] = (
-        ("Cost", figure(of("cost"), result.currency), rules("cost_rule_based", ""), None),
-        ("Limit violations", figure(of("limit_violations"), decimals=0), "", _none(of("limit_violations"))),
+        ("Cost", figure(of("cost"), result.currency), rules("cost_rule_based", ""), cheap(summary)),
+        (
+            "Limit violations",
+            figure(of("limit_violations"), decimals=0),
+            "",
+            _none(of("limit_violations")),
+        ),
         (
             "Load unserved",
             figure(of("unserved_kwh"), "kWh"),
@@ -168,14 +217,14 @@ def _tiles(result: Result) -> str:
         (
             "Cycles missed",
             figure(of("cycles_missed"), decimals=0),
-            f"of {figure(of('cycles'), decimals=0)}",
+            "" if of("cycles") is None else f"of {figure(of('cycles'), decimals=0)}",
             _none(of("cycles_missed")),
         ),
         ("Fuel", figure(of("fuel_l"), "l"), rules("fuel_rule_based_l", ""), None),
         (
             "Energy balance",
             small_percent(error),
-            "open",
+            "" if error is None else "open",
             None if error is None else error <= report_tables.BALANCED_FRAC,
         ),
     )
@@ -183,7 +232,7 @@ def _tiles(result: Result) -> str:
 
 
 def _none(value: float | None) -> bool | None:
-    return None if value is None else value < 0.005
+    return None if value is None else value < CENT
 
 
 def _tile(title: str, value: str, below: str, good: bool | None) -> str:

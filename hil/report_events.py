@@ -40,8 +40,9 @@ def strip(result: Result, axis: TimeAxis) -> str:
     return (
         f'<figure id="modes"><figcaption><h3>Modes and events</h3><ul class="keys">{keys}</ul>'
         f'</figcaption><div class="frame"><svg class="plot" width="100%" height="{height}"'
-        f' role="img" aria-labelledby="modes-t modes-d"><title id="modes-t">Modes and events</title>'
-        f'<desc id="modes-d">{escape(said or "No mode is known.")}.</desc>{time_grid(axis, height)}'
+        f' role="img" aria-labelledby="modes-t modes-d">'
+        f'<title id="modes-t">Modes and events</title>'
+        f'<desc id="modes-d">{escape(said or "No mode is known")}.</desc>{time_grid(axis, height)}'
         f"{''.join(parts)}{marks(axis, height)}</svg></div></figure>"
     )
 
@@ -69,7 +70,7 @@ def event_table(result: Result, axis: TimeAxis) -> str:
     by_weight = sorted(result.happenings, key=lambda item: _weight(item.severity))
     chosen = sorted(by_weight[:MOST_ROWS], key=lambda item: item.utc_s)
     count = Counter(item.severity for item in result.happenings)
-    total = ", ".join(f"{count[name]} {name}" for name in sorted(count, key=_weight))
+    total = ", ".join(_counted(count[name], name) for name in sorted(count, key=_weight))
     dated = _dated(axis)
     rows = []
     faults = 0
@@ -93,10 +94,14 @@ def _stretches(result: Result, axis: TimeAxis) -> list[tuple[float, float, str, 
     """First, last, mode, reason, within the axis."""
     changes = sorted(result.modes, key=lambda item: item[0])
     ends = [*(since for since, _, _ in changes[1:]), axis.end_s]
-    found = [
-        (max(since, axis.start_s), min(end, axis.end_s), mode, reason)
-        for (since, mode, reason), end in zip(changes, ends, strict=True)
-    ] if changes else []
+    found = (
+        [
+            (max(since, axis.start_s), min(end, axis.end_s), mode, reason)
+            for (since, mode, reason), end in zip(changes, ends, strict=True)
+        ]
+        if changes
+        else []
+    )
     return [item for item in found if item[1] > item[0]]
 
 
@@ -136,6 +141,10 @@ def _mode_times(result: Result, axis: TimeAxis) -> list[tuple[str, str]]:
     for first, last, mode, _ in _stretches(result, axis):
         total[mode] += round(last - first)
     return [(mode, duration(float(total[mode]))) for mode in sorted(total, key=_mode_order)]
+
+
+def _counted(count: int, severity: str) -> str:
+    return f"{count} {severity}{'' if count == 1 or severity == 'info' else 's'}"
 
 
 def _left(count: int) -> str:

@@ -6,7 +6,7 @@ from html import escape
 import numpy as np
 
 from hil.charts import Chart, Key, TimeAxis
-from hil.report_series import Floats, column, spans
+from hil.report_series import Floats, column, near_any, spans
 from hil.report_ticks import ValueScale
 from hil.report_words import duration, figure, number
 from hil.result import Result
@@ -15,6 +15,7 @@ SEEN_KW = 0.02  # below this a power is nobody's business
 OURS = "This controller"
 RULES = "Rule-based"
 PLAN = "Plan"
+SOC_LIMITS = ("soc_min_frac", "reserve_soc_frac", "soc_max_frac")
 PLAN_STYLE = "plan"
 
 
@@ -29,7 +30,9 @@ class Figure:
 
     def html(self) -> str:
         """Caption with legend, chart, note."""
-        keys = "".join(_key(key) for key in self.chart.keys)
+        areas = [key for key in self.chart.keys if key.shape != "line"]
+        lines = [key for key in self.chart.keys if key.shape == "line"]
+        keys = "".join(_key(key) for key in (*areas, *lines[::-1]))  # what lies on top first
         note = f'<p class="note">{escape(self.note)}</p>' if self.note else ""
         drawing = self.chart.svg(self.title, self.description)
         return (
@@ -99,12 +102,13 @@ def powers(series: Series) -> Figure | None:
     if chart is None or (not stack and load is None):
         return None
     chart.shade(series.unserved(), "unserved", "Load unserved").stack(stack)
-    if available is not None and _seen(available):
-        chart.line(available, "pv-available", "PV available")
+    curtailed = _curtailed(series)
+    if curtailed is not None:
+        chart.line(curtailed, "pv-available", "PV available")
     if load is not None:
         chart.line(load, "load", "Load")
     totals = ", ".join(
-        f"{label} {figure(float(np.nanmin(values)), 'kW')} to {figure(float(np.nanmax(values)), 'kW')}"
+        f"{label} {figure(float(np.nanmin(values)))} to {figure(float(np.nanmax(values)), 'kW')}"
         for values, _, label in [*stack, *([(load, "", "Load")] if load is not None else [])]
     )
     note = (
@@ -122,15 +126,11 @@ def state_of_charge(series: Series) -> Figure | None:
         return None
     chart = Chart("soc", series.axis, ValueScale(0.0, 100.0, 20.0), "%", 190)
     chart.shade(series.unserved(), "unserved", "Load unserved")
-    for key, label in (
-        ("soc_min_frac", "Lowest allowed"),
-        ("reserve_soc_frac", "Reserve"),
-        ("soc_max_frac", "Highest allowed"),
-    ):
-        limit = number(series.result.summary, key)
-        if limit is not None:
-            level = np.full(len(series.axis.times), 100.0 * limit)
-            chart.line(level, "limit", label, times=series.axis.times)
+    limits = [number(series.result.summary, key) for key in SOC_LIMITS]
+    ends = np.array([series.axis.start_s, series.axis.end_s])
+    for index, limit in enumerate(limit for limit in limits if limit is not None):
+        label = "" if index else "Limits and reserve"
+        chart.line(np.full(2, 100.0 * limit), "limit", label, times=ends)
     for values, style, label in (
         (rules, "rules", RULES),
         (plan, PLAN_STYLE, PLAN),
@@ -150,7 +150,7 @@ def prices(series: Series) -> Figure | None:
     chart = series.chart("prices", f"{series.result.currency} per kWh", [buy, sell], 120)
     if chart is None:
         return None
-    for values, style, label in ((buy, "grid-power", "Buying"), (sell, "sell", "Selling")):
+    for values, style, label in ((sell, "sell", "Selling"), (buy, "grid-power", "Buying")):
         if values is not None:
             chart.steps(values, style, label)
     return Figure("Prices", "", chart, _range("Buying price", buy, chart.unit, 3))
@@ -184,16 +184,15 @@ def battery_power(series: Series) -> Figure | None:
     chart = series.chart("battery", "kW", [measured, asked, plan])
     if chart is None:
         return None
+    if measured is not None:
+        chart.stack([(measured, "battery soft", "Measured")])
     if plan is not None:
         chart.steps(plan, PLAN_STYLE, PLAN)
-    if measured is not None:
-        chart.line(measured, "battery", "Measured")
     if asked is not None:
         chart.steps(asked, "setpoint", "Setpoint")
     note = "Discharge above zero, charging below."
     if measured is not None and asked is not None:
-        off = float(np.sqrt(np.nanmean((measured - asked) ** 2)))
-        note += f" Measured from setpoint: {figure(off, 'kW')} RMS."
+        note += f" Measured from setpoint: {figure(_rms(measured - asked), 'kW')} RMS."
     return Figure("Battery", note, chart, _range("Battery power", measured, "kW", 2))
 
 
@@ -207,10 +206,10 @@ def pv_power(series: Series) -> Figure | None:
     if chart is None:
         return None
     if taken is not None:
-        if offered is not None:
+        chart.stack([(taken, "pv soft", "Delivered")])
+        if _curtailed(series) is not None and offered is not None:
             chart.band(taken, np.fmax(taken, offered), "curtailed", "Curtailed")
-        chart.line(taken, "pv", "Delivered")
-    if offered is not None:
+    elif offered is not None:
         chart.line(offered, "pv-available", "Available")
     if limit is not None:
         chart.steps(limit, "setpoint", "Limit")
@@ -230,7 +229,11 @@ def generator_power(series: Series) -> Figure | None:
     if run is not None:
         told = spans(series.axis.times, np.nan_to_num(run) > 0.5, series.axis.end_s)
         chart.shade(told, "told", "Told to run")
-        note = f"Told to run for {duration(sum(last - first for first, last in told))}." if told else ""
+        note = (
+            f"Told to run for {duration(sum(last - first for first, last in told))}."
+            if told
+            else ""
+        )
     if rules is not None:
         chart.line(rules, "rules", RULES)
     if ours is not None:
@@ -267,6 +270,20 @@ def _key(key: Key) -> str:
 
 def _seen(values: Floats | None, least: float = SEEN_KW) -> bool:
     return values is not None and bool(np.nanmax(np.abs(values)) > least)
+
+
+def _curtailed(series: Series) -> Floats | None:
+    """What PV could have given, at the times when it gave noticeably less; None without any."""
+    taken, offered = series.truth("pv_kw"), series.truth("pv_available_kw")
+    if taken is None or offered is None:
+        return None
+    less = near_any(offered - taken > max(SEEN_KW, 0.02 * float(np.nanmax(offered))))
+    return np.where(less, offered, np.nan) if less.any() else None
+
+
+def _rms(values: Floats) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.sqrt((known**2).mean())) if len(known) else np.nan
 
 
 def _known(values: Floats | None) -> Floats:

@@ -1,6 +1,7 @@
 """Forecasts against what came: charts and scores."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from hil.report_words import clock, figure
 from hil.result import ForecastShot
 
 STEP_S = 900.0
+MOST_KEPT = 8
 DARK_FRAC = 0.02  # PV below this share of its highest value is night, and easily foreseen
 
 Band = tuple[Floats, Floats, Floats]  # p10, p50, p90
@@ -51,15 +53,17 @@ class Target:
         return {"pv": "PV", "load": "Load"}[self.name]
 
     def scores(self) -> list[Score]:
-        """The newest forecast of each moment, then each kept one."""
+        """The newest forecast of each moment, then each kept one; very many are taken together."""
         shots = self.series.result.forecasts
-        found = [self._newest(), *(self._kept(shot) for shot in shots)]
+        kept = [self._kept([shot]) for shot in shots]
+        found = [self._newest(), *(kept if len(shots) <= MOST_KEPT else [self._kept(shots)])]
         return [item for item in found if item is not None]
 
     def figure(self) -> Figure | None:
         """Band, median and truth; the first kept forecast is what was foreseen at the start."""
         band, shots = self._quantiles(), self.series.result.forecasts[:1]
-        values = [self.truth, *(band or ())]
+        values: list[Floats | None] = [self.truth, *(band or ())]
+        values += [self._within_run(shot)[1] for shot in shots]
         chart = self.series.chart(f"forecast-{self.name}", "kW", values, 190)
         if chart is None or (band is None and not shots):
             return None
@@ -99,14 +103,22 @@ class Target:
             return None
         low, middle, high = (step_means(self.series.axis.times, v, *self._steps()) for v in band)
         truth = step_means(self.series.axis.times, self.truth, *self._steps())
-        return self._score("Newest at each moment", "", truth, (low, middle, high))
+        return self._score("newest", "", truth, (low, middle, high))
 
-    def _kept(self, shot: ForecastShot) -> Score | None:
-        low, middle, high = (np.array(v, float) for v in self._said_by(shot))
-        steps = (shot.start_utc_s, shot.step_s, len(middle))
-        truth = step_means(self.series.axis.times, self.truth, *steps)
-        source = shot.pv_source if self.name == "pv" else shot.load_source
-        return self._score(f"Made at {self._made_at(shot)}", source, truth, (low, middle, high))
+    def _kept(self, shots: Sequence[ForecastShot]) -> Score | None:
+        low, middle, high = (
+            np.concatenate([np.array(self._said_by(shot)[index], float) for shot in shots])
+            for index in range(3)
+        )
+        truth = np.concatenate([self._came_after(shot) for shot in shots])
+        first = shots[0]
+        name = f"of {self._made_at(first)}" if len(shots) == 1 else f"all {len(shots)} kept"
+        source = first.pv_source if self.name == "pv" else first.load_source
+        return self._score(name, source, truth, (low, middle, high))
+
+    def _came_after(self, shot: ForecastShot) -> Floats:
+        steps = (shot.start_utc_s, shot.step_s, len(self._said_by(shot)[1]))
+        return step_means(self.series.axis.times, self.truth, *steps)
 
     def _score(self, name: str, source: str, truth: Floats, band: Band) -> Score | None:
         """Over the steps of which everything is known; of PV by day only. None without any."""
@@ -123,8 +135,8 @@ class Target:
         return Score(name, source, steps, float(inside.mean()), rmse_kw, float(error.mean()))
 
     def _within_run(self, shot: ForecastShot) -> tuple[Floats, Floats]:
-        axis, middle = self.series.axis, np.array(self._said_by(shot)[1], float)
-        times = shot.start_utc_s + shot.step_s * (np.arange(len(middle)) + 0.5)
+        axis, middle = self.series.axis, np.array(self._said_by(shot)[1], np.float64)
+        times = shot.start_utc_s + shot.step_s * (np.arange(len(middle), dtype=np.float64) + 0.5)
         within = (times >= axis.start_s) & (times <= axis.end_s)
         return times[within], middle[within]
 

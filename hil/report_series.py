@@ -33,9 +33,7 @@ def mean_of_bins(values: Floats, most: int = MOST_POINTS) -> Floats:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def extremes(
-    times: Floats, values: Floats, most: int = MOST_POINTS
-) -> tuple[Floats, Floats]:
+def extremes(times: Floats, values: Floats, most: int = MOST_POINTS) -> tuple[Floats, Floats]:
     """At most `most` points: the lowest and the highest of each bin, in the order of time."""
     size = _bin_size(len(values), max(1, most // 2))
     if len(values) <= most:
@@ -54,15 +52,21 @@ def runs(holds: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
+def near_any(holds: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """True at the points that hold and at their neighbours."""
+    near = holds.copy()
+    near[1:] |= holds[:-1]
+    near[:-1] |= holds[1:]
+    return near
+
+
 def spans(times: Floats, holds: NDArray[np.bool_], end_s: float) -> list[tuple[float, float]]:
     """From when to when a condition held."""
     limits = np.append(times, end_s)
     return [(float(limits[first]), float(limits[last])) for first, last in runs(holds)]
 
 
-def step_means(
-    times: Floats, values: Floats, start_s: float, step_s: float, count: int
-) -> Floats:
+def step_means(times: Floats, values: Floats, start_s: float, step_s: float, count: int) -> Floats:
     """Means over `count` steps from `start_s` on; a step without values is a gap."""
     index = np.floor((times - start_s) / step_s)
     known = np.isfinite(values) & (index >= 0) & (index < count)

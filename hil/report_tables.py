@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
+from hil.report_figures import SOC_LIMITS
 from hil.report_forecast import Score
-from hil.report_words import UNKNOWN, against, duration, figure, number, small_percent
+from hil.report_words import CENT, UNKNOWN, against, duration, figure, number, small_percent
 from hil.result import Result
 
 COMPARED = (
@@ -19,6 +20,7 @@ TOLD = {  # keys that the page shows elsewhere
     *(key for row in COMPARED for key in row[3:]),
     *("title", "currency", "violations", "cost_parts", "cost_parts_rule_based", "energy_kwh"),
     *("cycles", "cycles_missed", "limit_violations", "energy_balance_error_frac"),
+    *SOC_LIMITS,
     *("curtailed_kwh", "sim_s", "wall_s", "recording"),
 }
 SOURCES = (
@@ -43,6 +45,11 @@ BESIDE = (
     ("import_excess", "Import beyond the limit"),
     ("export_excess", "Export beyond the limit"),
 )
+SCORED = (
+    "Compared are means over forecast steps, of PV by day only. Of a calibrated band,"
+    " 80\N{NO-BREAK SPACE}% of the truth lies inside."
+)
+FAST = 1.5  # a run that was faster than real time
 BALANCED_FRAC = 1e-3
 LATENESS = (("p50", "p50"), ("p99", "p99"), ("p999", "p99.9"), ("max", "longest"))
 
@@ -66,7 +73,10 @@ def comparison(result: Result) -> str:
         ours, rules = number(result.summary, key), number(result.summary, other_key)
         if ours is None and rules is None:
             continue
-        rows.append(_compared(escape(title), ours, rules, unit, decimals))
+        name = f'{title} <span class="unit">{escape(unit)}</span>' if unit else title
+        rows.append(_compared(name, ours, rules, decimals))
+    if not rows:
+        return ""
     return table(("", "This controller", "Rule-based", "Difference", ""), rows, "figures")
 
 
@@ -75,7 +85,9 @@ def figures(result: Result) -> str:
     summary = result.summary
     cycles, missed = number(summary, "cycles"), number(summary, "cycles_missed")
     sim_s, wall_s = number(summary, "sim_s"), number(summary, "wall_s")
-    speed = "" if not sim_s or not wall_s else f" ({figure(sim_s / wall_s, decimals=0)} times real)"
+    speed = ""
+    if sim_s and wall_s and sim_s > FAST * wall_s:
+        speed = f" ({figure(sim_s / wall_s, decimals=0)} times real time)"
     rows = [
         ("Cycles", f"{figure(cycles, decimals=0)}, {figure(missed, decimals=0)} missed"),
         ("Limit violations", figure(number(summary, "limit_violations"), decimals=0)),
@@ -98,13 +110,13 @@ def cost_parts(result: Result) -> str:
     if not result.cost_parts:
         return _nothing("No parts of the cost are known.")
     rows = [
-        _compared(escape(_title(name)), ours, rules, "", 2)
+        _compared(escape(_title(name)), ours, rules)
         for name, (ours, rules) in result.cost_parts.items()
-        if abs(ours) >= 0.005 or abs(rules) >= 0.005
+        if abs(ours) >= CENT or abs(rules) >= CENT
     ]
     summary = result.summary
     total = number(summary, "cost"), number(summary, "cost_rule_based")
-    rows.append(_compared("Total", *total, "", 2))
+    rows.append(_compared("Total", *total))
     currency = escape(result.currency)
     head = (currency, "This controller", "Rule-based", "Difference", "")
     return table(head, rows, "figures total")
@@ -125,7 +137,7 @@ def energy(result: Result) -> str:
     rows = [
         (escape(name), figure(number(books, key), "kWh"))
         for key, name in BESIDE
-        if (number(books, key) or 0.0) >= 0.005 or key == "load"
+        if (number(books, key) or 0.0) >= CENT or key == "load"
     ]
     return f"{bars}{note}{table((), rows, 'figures')}"
 
@@ -145,28 +157,25 @@ def scores(pairs: Sequence[tuple[str, Sequence[Score]]]) -> str:
     """How good the forecasts were."""
     rows = [
         (
-            escape(f"{title}: {item.name[:1].lower()}{item.name[1:]}"),
-            escape(item.source) or UNKNOWN,
+            escape(f"{title}, {item.name}"),
             figure(100.0 * item.inside_frac, "%", 0),
-            figure(item.rmse_kw, "kW"),
-            figure(item.bias_kw, "kW", signed=True),
+            figure(item.rmse_kw),
+            figure(item.bias_kw, signed=True),
             str(item.steps),
+            escape(item.source) or UNKNOWN,
         )
         for title, found in pairs
         for item in found
     ]
     if not rows:
         return _nothing("No forecast was made.")
-    head = ("Forecast", "Source", "Inside p10 to p90", "RMSE of p50", "Bias", "Steps")
-    return table(head, rows, "figures text2")
+    head = ("Forecast", "Inside p10 to p90", "RMSE of p50, kW", "Bias, kW", "Steps", "Source")
+    return f'<p class="note">{SCORED}</p>{table(head, rows, "figures worded")}'
 
 
 def timing(result: Result) -> str:
     """How late cycles were, and how long their stages took."""
-    if result.lateness_ms:
-        late = [("Late by", *_times(result.lateness_ms))]
-    else:
-        late = []
+    late = [("Late by", *_times(result.lateness_ms))] if result.lateness_ms else []
     rows = [*late, *((escape(_title(name)), *_times(t)) for name, t in result.stages_ms.items())]
     note = "" if late else _nothing("Virtual time: lateness does not apply.")
     if not rows:
@@ -176,21 +185,21 @@ def timing(result: Result) -> str:
 
 
 def _compared(
-    title: str, ours: float | None, rules: float | None, unit: str, decimals: int
+    title: str, ours: float | None, rules: float | None, decimals: int = 2
 ) -> tuple[str, ...]:
     difference = None if ours is None or rules is None else ours - rules
     return (
         title,
-        figure(ours, unit, decimals),
-        figure(rules, unit, decimals),
-        figure(difference, unit, decimals, signed=True),
+        figure(ours, decimals=decimals),
+        figure(rules, decimals=decimals),
+        figure(difference, decimals=decimals, signed=True),
         against(ours, rules),
     )
 
 
 def _bar(title: str, parts: Sequence[tuple[str, float, str]]) -> str:
     total = sum(kwh for _, kwh, _ in parts)
-    shown = [(name, kwh, style) for name, kwh, style in parts if kwh >= 0.005]
+    shown = [(name, kwh, style) for name, kwh, style in parts if kwh >= CENT]
     pieces = "".join(
         f'<span class="piece {style}" style="flex-grow:{kwh:.4f}"></span>'
         for _, kwh, style in shown
@@ -202,7 +211,8 @@ def _bar(title: str, parts: Sequence[tuple[str, float, str]]) -> str:
     )
     return (
         f'<div class="bar"><p>{title} <b>{figure(total, "kWh")}</b></p>'
-        f'<div class="pieces" aria-hidden="true">{pieces}</div><ul class="keys">{entries}</ul></div>'
+        f'<div class="pieces" aria-hidden="true">{pieces}</div>'
+        f'<ul class="keys">{entries}</ul></div>'
     )
 
 

@@ -5,9 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from hil.report_ticks import local
+from hil.report_ticks import DAY_S, local
 from hil.result import Result
 
+LEAST_PERCENT = 0.001
+CENT = 0.005  # what rounds to no money, and to no energy in kWh
+DEARER_FRAC = 0.01  # so much dearer than the rules is not content
 UNKNOWN = "\N{EN DASH}"
 
 
@@ -35,8 +38,8 @@ def small_percent(share: float | None) -> str:
     if share is None or not math.isfinite(share):
         return UNKNOWN
     percent = 100.0 * share
-    if abs(percent) < 1e-6:
-        return "0\N{NO-BREAK SPACE}%" if percent == 0.0 else "<\N{NO-BREAK SPACE}0.000001\N{NO-BREAK SPACE}%"
+    if abs(percent) < LEAST_PERCENT:
+        return f"<\N{NO-BREAK SPACE}{figure(LEAST_PERCENT, '%', 3)}"
     decimals = max(0, 1 - math.floor(math.log10(abs(percent))))
     return figure(percent, "%", decimals)
 
@@ -47,9 +50,9 @@ def duration(seconds: float | None) -> str:
         return UNKNOWN
     if seconds < 60.0:
         return figure(seconds, "s", 0 if seconds >= 10.0 or seconds == int(seconds) else 1)
-    minutes = round(seconds / 60.0)
-    days, rest = divmod(minutes, 1440)
-    parts = ((days, "d"), (rest // 60, "h"), (rest % 60, "min"))
+    whole = round(seconds) if seconds < 3600.0 else round(seconds / 60.0) * 60
+    days, rest = divmod(whole, DAY_S)
+    parts = ((days, "d"), (rest // 3600, "h"), (rest % 3600 // 60, "min"), (rest % 60, "s"))
     return " ".join(f"{count}\N{NO-BREAK SPACE}{unit}" for count, unit in parts if count)
 
 
@@ -79,16 +82,26 @@ class Verdict:
 def verdict(result: Result) -> Verdict:
     """The run in one sentence."""
     summary = result.summary
-    judged = (_limits(result), _unserved(summary), _cycles(summary))
+    judged = (_limits(summary), _unserved(summary), _cycles(summary))
     said = [text for text, _ in judged if text]
     rest = f"{', '.join(said[:-1])} and {said[-1]}" if len(said) > 1 else "".join(said)
     text = "; ".join(part for part in (_cost(result), rest) if part)
-    return Verdict(f"{text[:1].upper()}{text[1:]}.", all(content for _, content in judged))
+    known = number(summary, "cost") is not None
+    content = known and cheap(summary) is not False and all(content for _, content in judged)
+    return Verdict(f"{text[:1].upper()}{text[1:]}.", content)
+
+
+def cheap(summary: Mapping[str, object]) -> bool | None:
+    """Whether the run was about as cheap as the rules or cheaper; None where nobody knows."""
+    cost, rules = number(summary, "cost"), number(summary, "cost_rule_based")
+    if cost is None or rules is None:
+        return None
+    return cost - rules < max(CENT, DEARER_FRAC * abs(rules))
 
 
 def against(ours: float | None, other: float | None) -> str:
     """A difference in per cent of the other; empty where that means nothing."""
-    if ours is None or other is None or abs(other) < 0.005:
+    if ours is None or other is None or abs(other) < CENT or abs(ours - other) < CENT:
         return ""
     return figure(100.0 * (ours - other) / abs(other), "%", 0, signed=True)
 
@@ -102,7 +115,7 @@ def _cost(result: Result) -> str:
     if rules is None:
         return text
     difference = (cost - rules) if cost >= 0.0 else (rules - cost)
-    if abs(difference) < 0.005:
+    if abs(difference) < CENT:
         return f"{text}, the same as with the rule-based controller"
     percent = against(cost, rules).lstrip("+\N{MINUS SIGN}")
     share = f" ({percent})" if percent else ""
@@ -111,20 +124,21 @@ def _cost(result: Result) -> str:
     return f"{text}, {amount}{share} {word} than with the rule-based controller"
 
 
-def _limits(result: Result) -> tuple[str, bool]:
-    count = number(result.summary, "limit_violations")
+def _limits(summary: Mapping[str, object]) -> tuple[str, bool]:
+    count = number(summary, "limit_violations")
     if count is None:
         return "", True
     if count == 0:
         return "no limit was violated", True
-    return f"limits were violated {figure(count, decimals=0)} times".replace(" 1 times", " once"), False
+    often = "once" if count == 1 else f"{figure(count, decimals=0)} times"
+    return f"limits were violated {often}", False
 
 
 def _unserved(summary: Mapping[str, object]) -> tuple[str, bool]:
     unserved, rules = number(summary, "unserved_kwh"), number(summary, "unserved_rule_based_kwh")
     if unserved is None:
         return "", True
-    if unserved < 0.005:
+    if unserved < CENT:
         return "all load was served", True
     other = "" if rules is None else f" (rule-based: {figure(rules, 'kWh')})"
     return f"{figure(unserved, 'kWh')} of load went unserved{other}", False
@@ -137,4 +151,5 @@ def _cycles(summary: Mapping[str, object]) -> tuple[str, bool]:
     if missed == 0:
         return "no cycle was missed", True
     of = "" if cycles is None else f" of {figure(cycles, decimals=0)}"
-    return f"{figure(missed, decimals=0)}{of} cycles were missed", False
+    were = "was" if missed == 1 else "were"
+    return f"{figure(missed, decimals=0)}{of} cycles {were} missed", False
