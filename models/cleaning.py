@@ -13,7 +13,7 @@ ABSURD_FACTOR = 5.0  # times the usual daily peak
 USUAL_PEAK_DAYS = 28
 STUCK_S = {"pv": 3 * 3600, "load": 12 * 3600}
 CLIPPING_S = 10 * 3600  # an inverter at its limit repeats its value for long
-NIGHT_OFFSET_FRAC = 0.02  # of the usual daily peak: small negative PV is a meter's offset
+NIGHT_OFFSET_FRAC = 0.02  # of the usual daily peak: the offsets of meters
 
 
 def cleaned(history: History, target: Target, capacity_kw: float | None = None) -> Floats:
@@ -21,23 +21,23 @@ def cleaned(history: History, target: Target, capacity_kw: float | None = None) 
 
     Absurd is more than five times the usual daily peak (80th percentile of the daily peaks of the
     28 days before) or, for PV, more than one and a half times the capacity. Stuck is the same
-    value above zero for 3 h (PV; 10 h near the peak, where inverters clip) or 12 h (load), from
-    the moment when it can be known.
+    value above zero for 3 h (PV; 10 h near the usual peak, where inverters clip) or 12 h (load),
+    from the moment when it can be known.
     """
     values = history.values.astype(float, copy=True)
     values[~np.isfinite(values)] = np.nan
     values[np.abs(values) > 1e7] = np.nan
     usual = _usual_peaks(history, values)
     limit = ABSURD_FACTOR * usual
+    offset = np.zeros(len(values))
+    longest = np.full(len(values), STUCK_S[target])
     if target == "pv":
         if capacity_kw is not None:
             limit = np.minimum(limit, 1.5 * capacity_kw)
-        floor = np.where(np.isfinite(usual), NIGHT_OFFSET_FRAC * usual, 0.0)
-        values = np.where((values < 0) & (values >= -floor), 0.0, values)
-    run = _run_lengths(values) * history.step_s
-    stuck = (values > 0) & (run > STUCK_S[target])
-    if target == "pv":
-        stuck &= (values < 0.9 * usual) | (run > CLIPPING_S)
+        offset = np.where(np.isfinite(usual), NIGHT_OFFSET_FRAC * usual, 0.0)
+        values = np.where((values < 0) & (values >= -offset), 0.0, values)
+        longest[(values >= 0.9 * usual) | np.isinf(usual)] = CLIPPING_S
+    stuck = (values > offset) & (_run_lengths(values) * history.step_s > longest)
     values[stuck | (values < 0) | (values > limit)] = np.nan
     return values
 

@@ -72,7 +72,7 @@ def decoded(answer: Floats, given: Inputs) -> tuple[Floats, Floats, Floats]:
 
 def softplus(values: Floats) -> Floats:
     """log(1 + exp(x)) without overflow."""
-    return np.asarray(np.logaddexp(0.0, values))
+    return np.asarray(np.maximum(values, 0.0) + np.log1p(np.exp(-np.abs(values))))
 
 
 def to_quarters(days: Floats, per_day: int) -> Floats:

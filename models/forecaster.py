@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from control.records import Series
-from control.sun import clear_sky_ghi_w_m2, solar_position
-from models import baselines, features
+from control.sun import solar_position
+from models import baselines, features, priors
 from models import learning as on_site
 from models.baselines import Past
 from models.gru import WEIGHTS, ModelError, Network
@@ -17,13 +17,11 @@ from models.history import DAY_S, GRID_STEPS_S, Floats, History, HistoryError, T
 from models.learning import Learner, Three
 
 NETWORK_DAYS = 7.0  # younger sites get their same-clock statistics only
+FULL_DAYS = 27.0
 KNOWN_FRAC = 0.5  # of the last 24 h, for the network to have something to go by
 DEFAULT_STEP_S = 900
 NIGHT_DEG = -0.9  # sun's centre, refraction included: its rim is below the horizon
 DARK_FRAC = 0.005  # of the envelope's peak: meters have offsets
-# Shares of the clear sky, and kW of a house, when nothing at all is known of the site.
-PRIOR_CLEARNESS = (0.1, 0.5, 0.95)
-PRIOR_LOAD_KW = (0.1, 0.4, 1.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +143,23 @@ class Forecaster:
         reasons = [self._reason(past, row) for row in range(len(past))]
         three = self._baseline(past)
         sources = [f"{self._baseline_name(past, row)}: {reasons[row]}" for row in range(len(past))]
-        self._prior(past, origins, three, sources)
+        for row in np.flatnonzero(past.days < 1):
+            made = priors.guess(
+                past, int(row), int(origins[row]), self.target, self._place, self._capacity
+            )
+            if made is not None:
+                for quantile, day in zip(three, made.quantiles, strict=True):
+                    quantile[row] = day
+                sources[row] = made.source
         rows = np.array([row for row, reason in enumerate(reasons) if not reason], dtype=int)
         if len(rows) and self._network:
             served = _rows(past, rows)
             answer = self._answer(served)
-            names = [self._network.name] * len(rows)
+            names = [self._network.name + _age(days) for days in served.days]
             if self._learns:
-                answer, names = self._adjusted(learner, origins[rows], served, answer)
+                answer, adjusted = self._adjusted(learner, origins[rows], served, answer)
+                for row in np.flatnonzero(adjusted):
+                    names[row] += ", adjusted on site"
             sane = _sane(answer, served)
             for mine, theirs in zip(three, answer, strict=True):
                 mine[rows[sane]] = theirs[sane]
@@ -176,12 +183,14 @@ class Forecaster:
 
     def _adjusted(
         self, learner: Learner, origins: NDArray[np.int64], past: Past, answer: Three
-    ) -> tuple[Three, list[str]]:
-        """The network's forecast, adjusted by what was learnt up to the start of each UTC day."""
-        assert self._network is not None
+    ) -> tuple[Three, NDArray[np.bool_]]:
+        """The network's forecast, adjusted by what was learnt up to the start of each UTC day.
+
+        Also says which rows were adjusted.
+        """
         out = np.stack(answer)
         mixed = on_site.candidates(past, self.target, answer[1])
-        names = [self._network.name] * len(origins)
+        adjusted = np.zeros(len(origins), dtype=bool)
         days = origins // DAY_S
         for day in np.unique(days):
             adjustment = learner.adjustment(int(day))
@@ -189,9 +198,8 @@ class Forecaster:
                 continue
             rows = np.flatnonzero(days == day)
             out[:, rows] = adjustment.apply(mixed[:, rows], answer[0][rows], answer[2][rows])
-            for row in rows:
-                names[row] += ", adjusted on site"
-        return (out[0], out[1], out[2]), names
+            adjusted[rows] = True
+        return (out[0], out[1], out[2]), adjusted
 
     def _fresh(self, history: History) -> Learner:
         return Learner(history, self.target, self._capacity, self._predict)
@@ -214,25 +222,6 @@ class Forecaster:
     def _baseline_name(self, past: Past, row: int) -> str:
         name = "envelope and same-clock mean" if self.target == "pv" else "same-clock mean"
         return f"{name} of {min(past.days[row], 28):.1f} days"
-
-    def _prior(
-        self, past: Past, origins: NDArray[np.int64], three: Three, sources: list[str]
-    ) -> None:
-        """Fill the rows of sites without any history of the past 28 days."""
-        for row in np.flatnonzero(~np.isfinite(three[1]).all(axis=1)):
-            times = origins[row] + np.arange(past.per_day) * past.step_s
-            if self.target == "load":
-                day, shares, said = np.ones(len(times)), PRIOR_LOAD_KW, "an ordinary house"
-            elif self._place and self._capacity is not None:
-                elevation, _ = solar_position(times + past.step_s / 2, *self._place)
-                day = clear_sky_ghi_w_m2(elevation) / 1000.0 * self._capacity
-                shares, said = PRIOR_CLEARNESS, "half of the clear sky"
-            else:
-                day, shares = np.zeros(len(times)), PRIOR_CLEARNESS
-                said = "nothing known, 0 assumed (place and capacity would help)"
-            for quantile, share in zip(three, shares, strict=True):
-                quantile[row] = share * day
-            sources[row] = f"{said}: no history in the last 28 days"
 
     def _physical(self, past: Past, three: Three) -> Three:
         """Never negative, in order, within the capacity, dark at night as far as history tells."""
@@ -257,6 +246,10 @@ class Forecaster:
             elevation, _ = solar_position(starts_utc_s + offset * step_s, *self._place)
             below &= elevation < NIGHT_DEG
         return below
+
+
+def _age(days: float) -> str:
+    return "" if days > FULL_DAYS else f" on {days:.1f} of 28 days"
 
 
 def _rows(past: Past, rows: NDArray[np.intp]) -> Past:

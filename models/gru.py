@@ -103,14 +103,19 @@ def read_card(path: Path, target: Target) -> dict[str, Any]:
 
 def _interpreter(path: Path) -> Any:
     try:
-        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
     except ImportError:
         try:
-            from tflite_runtime.interpreter import Interpreter
+            from tflite_runtime.interpreter import Interpreter, OpResolverType
         except ImportError as error:
             raise ModelError("neither ai_edge_litert nor tflite_runtime is installed") from error
     try:
-        interpreter = Interpreter(model_path=str(path), num_threads=1)
+        # Plain kernels take 0.2 ms; the default delegate takes 0.03 ms and 4 MB, and it prints.
+        interpreter = Interpreter(
+            model_path=str(path),
+            num_threads=1,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError, OSError) as error:
         raise ModelError(f"{path}: {_one_line(error)}") from error
