@@ -8,7 +8,7 @@ from typing import Literal
 
 from control.records import GeneratorMeasurement, Quantity, Setpoint
 from drivers.device import DeviceError, Identity, Registers
-from drivers.gencomm_alarms import ALARM_NAMES
+from drivers.gencomm_alarms import PAGES, alarm_texts
 from drivers.modbus_device import ModbusDevice, kilo, within
 from drivers.registers import Kind, Register, RegisterMap, unsigned
 
@@ -45,9 +45,6 @@ _PHASES = {
     5: "stopped",
     6: "cooling",
 }
-_ALARM_COUNT = 39424
-_FIRST_ALARM = 39425
-_LEVELS = {2: "warning", 3: "shutdown", 4: "trip"}
 _BLOCKING = ("shutdown", "trip")
 _BLOCKING_FLAGS = 0x3840  # unit failure, shutdown, electrical trip, controlled shutdown
 _RUNNING_RPM = 100
@@ -69,7 +66,8 @@ class DeepseaGencomm(ModbusDevice[GeneratorMeasurement]):
         self.quantities = frozenset({Quantity.RUN} if start == "gencomm" else ())
         self._rated_kw = rated_kw
         self._keys: frozenset[int] = frozenset()
-        self._alarm_registers = 0
+        self._model = 0
+        self._alarms_at = (0, 0)  # their first register, how many
         self._phase = "unknown"
         self._mode = "unknown"
         self._tripped = False
@@ -87,7 +85,8 @@ class DeepseaGencomm(ModbusDevice[GeneratorMeasurement]):
             raise DeviceError(f"not a Deep Sea controller: maker code {maker}")
         if Quantity.RUN in self.quantities:
             self._keys = _supported_keys(registers.read(*_SUPPORT))
-        self._alarm_registers = _count_alarm_registers(registers)
+        self._model = model
+        self._alarms_at = _find_alarms(registers)
         for part in (self._read_mode, self._read_engine, self._read_alarms):
             part(registers)
         return Identity("Deep Sea Electronics", f"model {model}", str(unsigned(serial)))
@@ -169,8 +168,9 @@ class DeepseaGencomm(ModbusDevice[GeneratorMeasurement]):
         self._engine = _ENGINE.read(registers)
 
     def _read_alarms(self, registers: Registers) -> None:
-        if self._alarm_registers:
-            self._alarms = _alarms(registers.read(_FIRST_ALARM, self._alarm_registers))
+        address, count = self._alarms_at
+        if count:
+            self._alarms = alarm_texts(self._model, registers.read(address, count))
 
 
 def _supported_keys(bitmap: list[int]) -> frozenset[int]:
@@ -179,20 +179,13 @@ def _supported_keys(bitmap: list[int]) -> frozenset[int]:
     return frozenset(_FIRST_KEY + k for k in codes if bitmap[k // 16] >> (15 - k % 16) & 1)
 
 
-def _count_alarm_registers(registers: Registers) -> int:
-    """How many registers hold named alarms; 0 on models that do not have the page."""
-    try:
-        count = registers.read(_ALARM_COUNT, 1)[0]
-    except DeviceError:
-        return 0
-    return min(-(-count // 4), 64) if count not in _NO_VALUE else 0
-
-
-def _alarms(words: list[int]) -> tuple[str, ...]:
-    """The active alarms as "level: name", in the controller's order."""
-    nibbles = [word >> shift & 0xF for word in words for shift in (12, 8, 4, 0)]
-    return tuple(
-        f"{_LEVELS[nibble]}: {ALARM_NAMES.get(index, f'alarm {index + 1}')}"
-        for index, nibble in enumerate(nibbles)
-        if nibble in _LEVELS
-    )
+def _find_alarms(registers: Registers) -> tuple[int, int]:
+    """The first register of the named alarms and their number; (0, 0) on models without any."""
+    for page in PAGES:
+        try:
+            count = registers.read(page, 1)[0]
+        except DeviceError:
+            continue
+        if count and count not in _NO_VALUE:
+            return page + 1, min(-(-count // 4), 64)
+    return 0, 0

@@ -1,4 +1,4 @@
-"""A Deep Sea generator controller that speaks GenComm: register = 256 x page + offset."""
+"""A Deep Sea 7310 MkII generator controller that speaks GenComm: register = 256 x page + offset."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,15 +36,17 @@ CRANKING_RPM = 100
 
 NOT_ACTIVE, SHUTDOWN, ELECTRICAL_TRIP = 1, 3, 4
 SHUTDOWN_FLAG, ELECTRICAL_TRIP_FLAG = 1 << 12, 1 << 11
-# Where the plant's alarms are among the named alarms: (register, place from the left), severity.
+# Where the plant's alarms are among the named alarms of the 72xx/73xx/61xx/74xx MkII family
+# (register of page 154, place from the left), and their severity.
 ALARMS = {
     "emergency stop": ((1, 0), SHUTDOWN),
-    "failed to start": ((2, 2), SHUTDOWN),
-    "reverse power": ((4, 3), ELECTRICAL_TRIP),
-    "tripped": ((4, 1), ELECTRICAL_TRIP),
-    "out of fuel": ((7, 2), SHUTDOWN),
+    "failed to start": ((4, 1), SHUTDOWN),
+    "reverse power": ((14, 2), ELECTRICAL_TRIP),
+    "tripped": ((6, 0), ELECTRICAL_TRIP),  # generator high current
+    "out of fuel": ((6, 2), SHUTDOWN),  # low fuel level
 }
-NAMED_ALARMS = 28  # seven registers of four
+NAMED_ALARMS = 80  # twenty registers of four
+MODEL = 32840
 
 
 def _page(page: int, offset: int) -> int:
@@ -83,7 +85,7 @@ POINTS = {
 }
 PAGES = (3, 4, 5, 6, 7, 8, 16, 154)
 SUPPORTED_AT, KEY_AT = _page(16, 0), _page(16, 8)
-ALARM_PAGES = (8, 154)
+ALARM_PAGE = 154  # page 8, the old alarm system, stays unimplemented
 
 
 class DeepSeaGenComm(SimulatedDevice):
@@ -124,14 +126,13 @@ class DeepSeaGenComm(SimulatedDevice):
 
     def _put_identity(self) -> None:
         unit = self._unit
-        for name, value in (("manufacturer", 1), ("model", 7320), ("serial", 730000001)):
+        for name, value in (("manufacturer", 1), ("model", MODEL), ("serial", 730000001)):
             unit.put(name, value)
         unit.put("flags", 0)
         for register in range(8):
             codes = (code - 16 * register for code in SUPPORTED if code // 16 == register)
             unit.words[SUPPORTED_AT + register] = sum(1 << 15 - bit for bit in codes)
-        for page in ALARM_PAGES:
-            unit.words[_page(page, 0)] = NAMED_ALARMS
+        unit.words[_page(ALARM_PAGE, 0)] = NAMED_ALARMS
         self._put_alarm("")
 
     def _validate(self, address: int, words: Sequence[int]) -> None:
@@ -192,8 +193,7 @@ class DeepSeaGenComm(SimulatedDevice):
             word = 0
             for nibble in range(4):
                 word = word << 4 | (severity if (register, nibble) == place else NOT_ACTIVE)
-            for page in ALARM_PAGES:
-                self._unit.words[_page(page, register)] = word
+            self._unit.words[_page(ALARM_PAGE, register)] = word
 
     def _commands(self) -> Controls:
         mode, reset = self.mode, self._reset

@@ -16,8 +16,8 @@ def run(value, lease_s=60.0):
 class Controller:
     """A stopped set in auto mode that knows telemetry start and cancel."""
 
-    def __init__(self, attach, unit, start="gencomm", alarm_count=36):
-        self.unit = unit({768: 1, 769: 7320, 770: 1, 771: 2, 1408: 0, 1536: 0, 1537: 0})
+    def __init__(self, attach, unit, start="gencomm", alarm_count=36, model=32840):
+        self.unit = unit({768: 1, 769: model, 770: 1, 771: 2, 1408: 0, 1536: 0, 1537: 0})
         self.unit.put(772, [1, 0xFFFF, 0])
         self.unit.put(1024, [400, 80, 0xFFFF, 55, 135, 262, 0, 0])
         self.unit.put(4096, [0] * 8)
@@ -52,7 +52,7 @@ def controller(attach, unit):
 
 def test_reads_state_power_and_fuel(controller):
     genset = controller()
-    assert (genset.identity.maker, genset.identity.model) == ("Deep Sea Electronics", "model 7320")
+    assert (genset.identity.maker, genset.identity.model) == ("Deep Sea Electronics", "model 32840")
     assert genset.identity.serial == "65538"
     genset.unit.put(1408, [3])
     genset.unit.put(1536, [0, 4321])
@@ -133,6 +133,32 @@ def test_the_status_flags_tell_of_trips_that_have_no_name(controller, flags, ava
     genset = controller()
     genset.unit.put(774, [flags])
     assert genset.read().available is available
+
+
+@pytest.mark.parametrize("page", [39424, 2048])
+def test_the_first_generation_has_its_alarms_in_another_order_and_maybe_on_another_page(
+    controller, page
+):
+    genset = controller(model=7320)
+    genset.unit.put(39424, [0xFFFF] * 10)
+    genset.unit.put(page, [47, 0x1113, 0x1131, 0x1111, 0x1114, 0x1111, 0x1111, 0x1121, 0x1111])
+    genset.unit.put(page + 9, [0x1111, 0x1112, 0x1111, 0xFFFF])
+    genset.driver.connect(genset.registers, 0.0)
+    assert genset.read().alarms == (
+        "shutdown: high oil temperature",
+        "shutdown: fail to start",
+        "trip: reverse power",
+        "warning: low fuel level",
+        "warning: alarm 40",
+    )
+
+
+def test_a_controlled_shutdown_is_a_shutdown(controller):
+    genset = controller()
+    genset.unit.put(39425, [0x1151])
+    measured = genset.read()
+    assert measured.alarms == ("shutdown: high coolant temperature",)
+    assert not measured.available
 
 
 def test_warnings_alone_leave_it_available(controller):

@@ -287,14 +287,24 @@ def test_the_generator_starts_by_telemetry_and_stops_with_the_lease(rig):
     assert not bench.after(1).generator_run  # ... so the driver does
 
 
-def test_an_alarm_makes_the_generator_unavailable(rig):
+@pytest.mark.parametrize(
+    ("alarm", "told"),
+    [
+        ("emergency stop", "shutdown: emergency stop"),
+        ("failed to start", "shutdown: fail to start"),
+        ("out of fuel", "shutdown: low fuel level"),
+        ("tripped", "trip: generator overcurrent"),
+        ("reverse power", "trip: reverse power"),
+    ],
+)
+def test_an_alarm_makes_the_generator_unavailable(rig, alarm, told):
     bench = rig()
-    tripped = replace(STATE.generator, alarm="emergency stop", locked_out=True)
+    tripped = replace(STATE.generator, alarm=alarm, locked_out=True)
     bench.state = replace(STATE, generator=tripped)
     bench.after(1)
     bench.exchange()
     genset = bench.measured("genset")
-    assert genset.alarms == ("shutdown: emergency stop",)
+    assert genset.alarms == (told,)
     assert not genset.available
 
 

@@ -134,6 +134,13 @@ def test_genset_pages_and_their_gaps(buses: Buses) -> None:
             unit.read(function, address, 1, set())
 
 
+def test_genset_has_the_alarm_page_of_its_generation_only(buses: Buses) -> None:
+    unit = genset(buses).units[10]
+    assert unit.read(3, 768, 2, set()) == [1, 32840]
+    assert unit.read(3, 39424, 1, set()) == [80]
+    assert unit.read(3, 2048, 2, set()) == [0xFFFF, 0xFFFF]
+
+
 def test_genset_advertises_its_functions(buses: Buses) -> None:
     words = genset(buses).units[10].read(3, 4096, 8, set())
     assert words == [0xFF00, 0, 0xE000, 0, 0, 0, 0, 0]
@@ -171,8 +178,8 @@ def test_genset_manual_start_needs_manual_mode(buses: Buses) -> None:
     ("alarm", "flags", "register", "word"),
     [
         ("emergency stop", 0x1000, 1, 0x3111),
-        ("failed to start", 0x1000, 2, 0x1131),
-        ("reverse power", 0x0800, 4, 0x1114),
+        ("failed to start", 0x1000, 4, 0x1311),
+        ("reverse power", 0x0800, 14, 0x1141),
     ],
 )
 def test_genset_shows_alarms_and_resets_once(
