@@ -55,21 +55,21 @@ format: dev
 .PHONY: bench-loop bench-footprint bench-plan bench-forecast bench-fuzzy
 bench-loop: venv
 	@command -v cyclictest >/dev/null || $(SUDO) apt-get install -qy --no-install-recommends rt-tests
-	$(BIN)/python bench/loop.py
+	$(BIN)/python -m bench.loop
 
 bench-footprint: venv
-	$(BIN)/python bench/footprint.py
+	$(BIN)/python -m bench.footprint
 
 bench-plan: venv
 	$(BIN)/pip install -q --prefer-binary -e '.[bench]'
-	$(BIN)/python bench/plan.py
+	$(BIN)/python -m bench.plan
 
 bench-forecast: venv
-	$(BIN)/python bench/forecast.py
+	$(BIN)/python -m bench.forecast
 
 bench-fuzzy: dev
 	$(BIN)/pip install -q --prefer-binary -e '.[bench]'
-	$(BIN)/python -W ignore bench/fuzzy.py
+	$(BIN)/python -W ignore -m bench.fuzzy
 
 clean:
 	rm -rf $(VENV) out build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
