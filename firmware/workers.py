@@ -225,7 +225,7 @@ def _nonsense(advice: Advice, asked_t_s: float, expiry_s: float) -> str:
 def _is_placed(item: Forecast | Plan, asked_t_s: float) -> bool:
     """Made for the moment that was asked about, which lies in its first step."""
     since_start_s = asked_t_s - item.start_t_s
-    return item.issued_t_s == asked_t_s and 0.0 <= since_start_s <= item.step_s <= 3600.0
+    return item.issued_t_s == asked_t_s and 0.0 <= since_start_s < item.step_s <= 3600.0
 
 
 def _is_sane(series: Series) -> bool:
