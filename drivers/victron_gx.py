@@ -5,6 +5,8 @@ The setpoint falls dead 60 s after the last write, whatever the lease. The measu
 of the Multi's AC side, which the setpoint is about, not the battery's own.
 """
 
+import math
+
 from control.records import BatteryMeasurement, Quantity, Setpoint
 from drivers.device import DeviceError, Identity, Registers
 from drivers.modbus_device import Gateway, ModbusDevice, within
@@ -82,7 +84,7 @@ class VictronGx(ModbusDevice[BatteryMeasurement]):
         self._written_s = -DEAD_MAN_S  # ... which was then
         self._lease_end_s = 0.0
         self._limits_amps: tuple[float | None, float | None] = (None, None)
-        self._limits_s = -_LIMITS_HOLD_S
+        self._limits_s = -math.inf
 
     def connect(self, registers: Registers, now_s: float) -> Identity:
         """Find the setpoint registers; the GX keeps control until the first setpoint."""
@@ -93,7 +95,8 @@ class VictronGx(ModbusDevice[BatteryMeasurement]):
             self._setpoints = _WIDE[:phases]
         except DeviceError:  # older firmware knows the 16-bit ones only
             self._setpoints = _NARROW[:phases]
-        self._limits_s = now_s
+        self._limits_s = -math.inf  # what was known before the connection broke is old
+        self._read_limits(registers, now_s)
         try:
             serial = text(system.read(*_SERIAL))
         except DeviceError:
@@ -104,14 +107,17 @@ class VictronGx(ModbusDevice[BatteryMeasurement]):
         """Power, charge and limits; refreshes a setpoint whose lease outlasts the dead-man."""
         system = _at(registers, SYSTEM_UNIT)
         if now_s < self._lease_end_s and now_s - self._written_s >= _REFRESH_S:
-            self._take_control(system, now_s)
-            self._write_kw(registers, self._wanted_kw, now_s)
+            self._refresh(registers, now_s)
         inverter = _INVERTER.read(registers)
         battery = _BATTERY.read(system)
         volts, soc_percent = battery["volts"], battery["soc_percent"]
         if volts is None or soc_percent is None:
             volts = soc_percent = None
-        charge_kw, discharge_kw = self._limits_kw(registers, volts, now_s)
+        self._read_limits(registers, now_s)
+        charge_kw, discharge_kw = (
+            None if amps is None or volts is None else amps * volts / 1000
+            for amps in self._limits_amps
+        )
         state = inverter["state"]
         return BatteryMeasurement(
             power_kw=within(self._power_kw(inverter), -self._most_kw, self._most_kw),
@@ -142,6 +148,14 @@ class VictronGx(ModbusDevice[BatteryMeasurement]):
         self._own_mode, self._controlled_s = None, -_REFRESH_S
         self._written_s = -DEAD_MAN_S
         self._flash = FlashGuard()  # taking control again is no quarrel
+
+    def _refresh(self, registers: Registers, now_s: float) -> None:
+        """Write the setpoint again; who has lost control stops, and the next setpoint tells it."""
+        try:
+            self._take_control(_at(registers, SYSTEM_UNIT), now_s)
+            self._write_kw(registers, self._wanted_kw, now_s)
+        except DeviceError:
+            self._lease_end_s, self._written_s = now_s, -DEAD_MAN_S
 
     def _take_control(self, system: Registers, now_s: float) -> None:
         """Make sure that the GX leaves the Multi to us; its own mode comes back on release."""
@@ -176,12 +190,10 @@ class VictronGx(ModbusDevice[BatteryMeasurement]):
         watts = ((inverter[f"out L{n}"] or 0) - (inverter[f"in L{n}"] or 0) for n in phases)
         return sum(watts) / 1000
 
-    def _limits_kw(
-        self, registers: Registers, volts: float | None, now_s: float
-    ) -> tuple[float | None, float | None]:
-        """The BMS's current limits at the present voltage; DeviceError when it fell silent."""
+    def _read_limits(self, registers: Registers, now_s: float) -> None:
+        """Ask the BMS for its current limits; without them for too long, 0 kW and a DeviceError."""
         if self._battery_unit is None:
-            return None, None
+            return
         try:
             values = _LIMITS.read(_at(registers, self._battery_unit))
             alive = values["charge_volts"] is not None
@@ -191,12 +203,9 @@ class VictronGx(ModbusDevice[BatteryMeasurement]):
             self._limits_amps = (values["charge_amps"], values["discharge_amps"])
             self._limits_s = now_s
         elif now_s - self._limits_s > _LIMITS_HOLD_S:
+            if self._held_kw and now_s - self._written_s < DEAD_MAN_S:
+                self._write_kw(registers, 0.0, now_s)
             raise DeviceError(f"no limits from the BMS at unit {self._battery_unit}")
-        charge, discharge = (
-            None if amps is None or volts is None else amps * volts / 1000
-            for amps in self._limits_amps
-        )
-        return charge, discharge
 
 
 def _at(registers: Registers, unit: int) -> Registers:

@@ -1,8 +1,9 @@
 """A Victron GX device with one single-phase inverter/charger and its battery.
 
 Written from Victron's register list for Modbus TCP. Three units: 100 (system and settings), the
-VE.Bus inverter, the battery. The site's loads and PV are on the inverter's AC input, in parallel
-with the grid; its AC output feeds nothing else, so its AC-in power is minus the battery's.
+VE.Bus inverter, the battery if it has a BMS. The site's loads and PV are on the inverter's AC
+input, in parallel with the grid; its AC output feeds nothing else, so its AC-in power is minus the
+battery's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -158,11 +159,8 @@ class VictronGx(SimulatedDevice):
         self._vebus = self._serve(int(entry["unit"]), _vebus_unit())
         self._vebus.validate = self._validate
         self._vebus.written = self._written
-        self._battery = self._serve(int(entry["battery_unit"]), Unit(points=BATTERY))
-        for name in ("alarm", "alarm_low_voltage", "alarm_high_voltage", "error"):
-            self._battery.put(name, 0)
-        self._battery.put("state", 9)
-        self._battery.put("soh_pct", 100)
+        bms = entry.get("battery_unit")
+        self._battery = None if bms is None else self._serve(int(bms), _battery_unit())
 
     def _validate(self, address: int, words: Sequence[int]) -> None:
         mode = self._vebus.proposed("mode", address, words)
@@ -194,7 +192,8 @@ class VictronGx(SimulatedDevice):
         battery = own_battery(state)
         self._publish_system(state, battery)
         self._publish_vebus(state, battery)
-        self._publish_battery(battery)
+        if self._battery is not None:
+            self._publish_battery(self._battery, battery)
 
     def _publish_system(self, state: PlantState, battery: BatteryState) -> None:
         put = self._system.put
@@ -246,8 +245,8 @@ class VictronGx(SimulatedDevice):
             return STATE_EXTERNAL if self._leased else STATE_PASSTHRU
         return STATE_BULK if battery.power_kw < 0 else STATE_EXTERNAL
 
-    def _publish_battery(self, battery: BatteryState) -> None:
-        put = self._battery.put
+    def _publish_battery(self, unit: Unit, battery: BatteryState) -> None:
+        put = unit.put
         volts = battery.voltage_v
         put("power_w", -battery.dc_kw * W_PER_KW)
         put("voltage_v", volts)
@@ -337,4 +336,13 @@ def _vebus_unit() -> Unit:
         ("disable_feed_in", 0),
     ):
         unit.put(name, value)
+    return unit
+
+
+def _battery_unit() -> Unit:
+    unit = Unit(points=BATTERY)
+    for name in ("alarm", "alarm_low_voltage", "alarm_high_voltage", "error"):
+        unit.put(name, 0)
+    unit.put("state", 9)
+    unit.put("soh_pct", 100)
     return unit

@@ -182,6 +182,63 @@ def test_a_silent_bms_is_trusted_for_ten_seconds(rig, silence):
         gx.read(11.1)
 
 
+def test_connecting_again_does_not_make_old_limits_new(rig):
+    gx = rig()
+    gx.read(1.0)
+    gx.bms.holding.clear()
+    with pytest.raises(DeviceError, match="no limits from the BMS"):
+        gx.read(11.1)
+    with pytest.raises(DeviceError, match="no limits from the BMS at unit 225"):
+        gx.driver.connect(gx.registers, 12.0)
+    gx.bms.put(305, [560, 440, 100, 0])
+    gx.driver.connect(gx.registers, 13.0)
+    measured = gx.read(13.0)
+    assert measured.charge_limit_kw == pytest.approx(10.0 * 51.2 / 1000)
+    assert measured.discharge_limit_kw == 0.0
+
+
+def test_a_bms_unit_that_is_not_there_is_found_out_at_once(rig):
+    gx = rig(bms=False)
+    gx.driver = VictronGx(
+        name="b", unit=VEBUS, charge_max_kw=4.0, discharge_max_kw=4.0, battery_unit=226
+    )
+    with pytest.raises(DeviceError, match="no limits from the BMS at unit 226"):
+        gx.driver.connect(gx.registers, 0.0)
+
+
+def test_a_bms_that_falls_silent_ends_what_we_command(rig):
+    gx = rig()
+    gx.write(2.0, 0.0)
+    gx.read(1.0)
+    gx.bms.holding.clear()
+    with pytest.raises(DeviceError):
+        gx.read(11.1)
+    assert gx.setpoints()[-1] == [0, 0]
+
+
+def test_a_quarrel_over_external_control_does_not_stop_the_reading(rig):
+    gx = rig()
+    gx.write(1.0, 0.0, lease_s=300.0)
+    for now_s in range(20, 120, 20):
+        gx.system.put(2902, [1])  # somebody else wants it
+        measured = gx.read(float(now_s))
+        assert measured.soc_frac == 0.64
+    assert measured.setpoint_kw is None
+    assert gx.system.writes == [(2902, [3])]
+
+
+def test_more_than_32_kw_goes_into_32_bits(rig):
+    gx = rig(phases=3)
+    gx.driver = VictronGx(
+        name="b", unit=VEBUS, charge_max_kw=150.0, discharge_max_kw=150.0, battery_unit=BMS
+    )
+    gx.driver.connect(gx.registers, 0.0)
+    assert gx.write(-120.0, 0.0) == -120.0
+    assert gx.setpoints() == [[0, 40_000] * 3]
+    gx.vebus.put(12, [4000] * 3)
+    assert gx.read(1.0).power_kw == -120.0
+
+
 def test_no_charge_current_is_a_limit_of_nothing(rig):
     gx = rig()
     gx.bms.put(307, [0])

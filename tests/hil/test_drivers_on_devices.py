@@ -258,6 +258,34 @@ def test_a_battery_setpoint_that_changes_and_is_renewed(rig, battery, der):
     assert bench.images()["battery"].acks[0].error == ""
 
 
+def test_a_gx_without_a_bms_tells_no_limits(rig):
+    bare = {key: value for key, value in VICTRON.items() if key != "battery_unit"}
+    bench = rig(bare)
+    bench.submit("battery", Quantity.POWER_KW, 2.0)
+    bench.exchange()
+    storage = bench.measured("battery")
+    assert (storage.charge_limit_kw, storage.discharge_limit_kw) == (None, None)
+    assert storage.soc_frac == pytest.approx(0.62)
+    assert bench.after(1).battery_kw == pytest.approx(2.0)
+
+
+def test_another_master_that_takes_the_gx_is_told(rig):
+    bench = rig(VICTRON)
+    bench.submit("battery", Quantity.POWER_KW, 2.0)
+    bench.exchange()
+    gx = bench.devices.devices["battery"].units[100]
+    errors = []
+    for _ in range(8):
+        gx.put("hub4_mode", 1)
+        bench.after(10)
+        bench.submit("battery", Quantity.POWER_KW, 2.0)
+        bench.exchange()
+        assert bench.measured("battery").soc_frac == pytest.approx(0.62)
+        errors += [ack.error for ack in bench.images()["battery"].acks]
+    assert "another master keeps the GX out of external control (Hub4Mode)" in errors
+    assert bench.after(1).battery_kw is None  # the GX runs its own self-consumption
+
+
 @pytest.mark.parametrize("name", ["roof", "barn"])
 def test_a_limit_reaches_the_plant_and_lapses_as_the_model_says(rig, name):
     bench = rig()
