@@ -26,6 +26,8 @@ from hil.world import World
 SCENARIO = Path(__file__).parents[1] / "hil/scenarios/realtime.toml"
 HOURS_AFTER_NOON = -1.0
 
+Changes = Mapping[str, Any]
+
 
 @dataclass(frozen=True, slots=True)
 class Running:
@@ -43,15 +45,15 @@ class Running:
 
 @contextmanager
 def running(
-    folder: Path, loop: Mapping[str, Any], faults: Sequence[Mapping[str, Any]] = ()
+    folder: Path, changes: Mapping[str, Changes], faults: Sequence[Mapping[str, Any]] = ()
 ) -> Iterator[Running]:
-    """Serve the scenario's devices until the end of the `with`; `loop`: keys for the site's [loop].
+    """Serve the scenario's devices until the end of the `with`.
 
-    History, scenario and site file go into `folder`.
+    `changes`: keys per table of the site file. History, scenario and site file go into `folder`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     start_utc_s = float(int(time.time()))
-    world = World(LoadedScenario(_scenario(folder, loop, faults)), start_utc_s)
+    world = World(LoadedScenario(_scenario(folder, changes, faults)), start_utc_s)
     try:
         history = (folder / "history.csv").resolve()
         arrays = world.parameters.pv
@@ -62,10 +64,13 @@ def running(
         world.close()
 
 
-def _scenario(folder: Path, loop: Mapping[str, Any], faults: Sequence[Mapping[str, Any]]) -> Path:
+def _scenario(
+    folder: Path, changes: Mapping[str, Changes], faults: Sequence[Mapping[str, Any]]
+) -> Path:
     scenario = tomllib.loads(SCENARIO.read_text("utf-8"))
     site = tomllib.loads((SCENARIO.parent / scenario["scenario"]["site"]).read_text("utf-8"))
-    site["loop"] = {**site["loop"], **loop}
+    for table, keys in changes.items():
+        site[table] = {**site.get(table, {}), **keys}
     utc_h = time.time() / 3600.0 % 24.0
     ahead_h = (24.0 + HOURS_AFTER_NOON - utc_h) % 24.0 - 12.0  # of UTC
     site["site"]["longitude_deg"] = 15.0 * ahead_h

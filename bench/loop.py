@@ -46,8 +46,8 @@ def main() -> int:
     duration_s = 60.0 * options.minutes
     faults = _faults(duration_s) if options.faults else []
     truth = Truth()
-    loop = {"period_s": options.period, "realtime_priority": priority}
-    with running(folder, loop, faults) as bench:
+    changes = {"loop": {"period_s": options.period, "realtime_priority": priority}}
+    with running(folder, changes, faults) as bench:
         bench.world.watchers.append(truth.watch)
         ours, theirs = measure(bench.command, bench.environment, folder, options, priority)
     print(_heading(options, priority))
