@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from control.arbiter import Target, Verdict, arbitrate
 from control.estimate import estimate
 from control.modes import advance
-from control.obedience import watch
+from control.obedience import FLAGGED, watch
 from control.propose import low_soc, propose
 from control.records import (
     Advice,
@@ -107,7 +107,7 @@ def _explain(target: Target, verdict: Verdict) -> Explanation:
 
 
 def _is_alarming(state: State) -> bool:
-    disobedient = any(item.status in ("disobeyed", "unacknowledged") for item in state.obedience)
+    disobedient = any(item.status in FLAGGED for item in state.obedience)
     return disobedient or bool(state.generator.locked) or state.mode in (Mode.SAFE, Mode.DEGRADED)
 
 
@@ -155,11 +155,11 @@ def _obedience_events(before: State, after: State) -> list[Event]:
     events = []
     for item in after.obedience:
         old = was.get((item.device, item.quantity), "settling")
-        bad = item.status in ("disobeyed", "unacknowledged")
+        bad = item.status in FLAGGED
         if bad and old != item.status:
             text = f"{item.device} {item.quantity} is {item.status}"
             events.append(Event(Severity.ALARM, "obedience", text))
-        elif item.status == "obeyed" and old in ("disobeyed", "unacknowledged"):
+        elif item.status == "obeyed" and old in FLAGGED:
             events.append(
                 Event(Severity.INFO, "obedience", f"{item.device} {item.quantity} is obeyed again")
             )

@@ -1,184 +1,274 @@
 """From one sample to an estimate of the plant: hold what is briefly missing, name what is gone."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
-from control.records import InverterMeasurement, Observed, Sample
+from control.readings import Holder, Reading, at, plausible
+from control.records import InverterMeasurement, Observed, Quantity, Sample
 from control.site import GridParameters, SiteParameters
-from control.state import Estimate, Held, State
+from control.state import State
 
 DARK_W_M2 = 10.0  # below this a silent PV inverter is asleep, not missing
 DARK_ELEVATION_DEG = -0.5
+MOST_W_M2 = 2000.0  # more than any cloud edge gives
 PV_YIELD_FRAC = 0.8  # of rating per 1000 W/m2, for an inverter that stays silent by day
 GRID_SETTLE_S = 5.0  # the grid counts as back after this long inside its band
-
-
-@dataclass
-class _Holder:
-    """Lets the last good value of each quantity stand in for `hold_s`."""
-
-    now_s: float
-    hold_s: float
-    old: dict[str, Held]
-    new: dict[str, Held] = field(default_factory=dict)
-
-    def __call__(self, key: str, value: float | None) -> float | None:
-        if value is not None:
-            self.new[key] = Held(value, self.now_s)
-            return value
-        held = self.old.get(key)
-        if held is None or self.now_s - held.t_s > self.hold_s:
-            return None
-        self.new[key] = held
-        return held.value
+LIMIT_HOLD_S = 5.0  # a battery's live limits stand in no longer than this
+MOST_OF_RATING = 3.0  # a power beyond this is no measurement
+BACKWARDS_OF_RATING = 0.5  # nor is one so far into a source
+CARRIES_OF_RATING = 0.05  # a set whose phase is unknown runs when it gives this much
+UNKNOWN = "unknown"
+PHASES = ("stopped", "starting", "warming", "running", "cooling")
+SMOOTHING = 2.0  # the net load is smoothed by so many times the time between its readings
 
 
 def estimate(site: SiteParameters, state: State, sample: Sample) -> State:
     """Return `state` with the estimate for this cycle.
 
-    A quantity without a good measurement keeps its last value for `site.hold_s`, then becomes
-    unknown and its device is listed as missing.
+    A quantity without a good and plausible measurement keeps its last value for `site.hold_s`,
+    then becomes unknown and its device is listed as missing.
     """
-    hold = _Holder(sample.t_s, site.hold_s, dict(state.held))
+    hold = Holder(sample.t_s, site.hold_s, dict(state.held))
     missing: list[str] = []
-    pv_kw = _pv_kw(site, sample, hold, missing)
+    sun_w_m2 = plausible(_good(sample.irradiance_w_m2), 0.0, MOST_W_M2)
+    pv_kw, answering_kw = _pv(site, sample, sun_w_m2, hold, missing)
     wind_kw = _wind_kw(site, sample, hold, missing)
-    battery_kw, soc_frac, charge_kw, discharge_kw = _battery(site, sample, hold, missing)
-    generator_kw, phase, available = _generator(site, state, sample, hold, missing)
-    grid_kw, present, seen_s = _grid(site, state, sample, hold, missing)
-    parts = (pv_kw, wind_kw, battery_kw, generator_kw, grid_kw)
-    known = [part for part in parts if part is not None]
-    load_kw = max(0.0, sum(known)) if len(known) == len(parts) else None
-    pressed = _emergency(site, sample)
+    battery = _battery(site, sample, hold, missing)
+    soc_frac, charge_kw, discharge_kw = _charge(site, sample, hold, missing)
+    generator, phase, available = _generator(site, state, sample, hold, missing)
+    state = _grid_presence(site, state, sample)
+    grid = _grid(site, state, sample, hold, missing)
+    sources_kw = None if pv_kw is None or wind_kw is None else pv_kw + wind_kw
+    load_kw, net_kw = _net(state, hold, (battery, generator, grid), sources_kw)
+    pressed, unreadable = _emergency(site, sample, hold)
     return replace(
         state,
         held=tuple(hold.new.items()),
-        grid_seen_s=seen_s,
         emergency_latched=state.emergency_latched or pressed,
-        estimate=Estimate(
+        estimate=replace(
+            state.estimate,
             pv_kw=pv_kw,
             wind_kw=wind_kw,
-            battery_kw=battery_kw,
-            generator_kw=generator_kw,
-            grid_kw=grid_kw,
-            load_kw=hold("load", load_kw),
+            battery_kw=battery.kw,
+            generator_kw=generator.kw,
+            grid_kw=grid.kw,
+            load_kw=None if load_kw is None else max(0.0, load_kw),
+            measured_net_kw=net_kw,
+            pv_answering_kw=answering_kw,
             soc_frac=soc_frac,
             charge_limit_kw=charge_kw,
             discharge_limit_kw=discharge_kw,
-            grid_present=present,
             generator_phase=phase,
             generator_available=available,
-            emergency_stop=pressed,
-            missing=tuple(missing),
+            emergency_stop=pressed or unreadable,
+            missing=tuple(dict.fromkeys(missing)),
         ),
     )
 
 
-def _power(observed: Observed[InverterMeasurement]) -> float | None:
-    return observed.good.power_kw if observed.good else None
+def _good(observed: Observed[float] | None) -> float | None:
+    return observed.good if observed else None
 
 
-def _pv_kw(site: SiteParameters, sample: Sample, hold: _Holder, missing: list[str]) -> float | None:
-    """Sum of the PV inverters; a silent one is asleep in the dark and guessed by irradiance."""
-    sun = sample.irradiance_w_m2.good if sample.irradiance_w_m2 else None
-    dark = sun < DARK_W_M2 if sun is not None else sample.sun_elevation_deg < DARK_ELEVATION_DEG
-    total = 0.0
-    for parameters, observed in zip(site.pv, sample.pv, strict=True):
-        power_kw = hold(parameters.name, _power(observed))
-        if power_kw is None and dark:
-            power_kw = 0.0
-        elif power_kw is None:
-            missing.append(parameters.name)
-            if sun is None:
-                return None
-            power_kw = parameters.rated_kw * PV_YIELD_FRAC * sun / 1000.0
-        total += max(0.0, power_kw)  # night consumption of the inverter is load
-    return total
+# --- PV and wind ---------------------------------------------------------------------------
+
+
+def _inverter_kw(
+    observed: Sequence[Observed[InverterMeasurement]], index: int, rated_kw: float
+) -> float | None:
+    measured = at(observed, index).good
+    most_kw = MOST_OF_RATING * rated_kw
+    return plausible(measured.power_kw, -0.2 * rated_kw, most_kw) if measured else None
+
+
+def _pv(
+    site: SiteParameters, sample: Sample, sun_w_m2: float | None, hold: Holder, missing: list[str]
+) -> tuple[float | None, float]:
+    """Sum of the PV inverters, and that of those that answer.
+
+    A silent one is asleep in the dark, guessed by irradiance, else the sum is unknown. What an
+    inverter consumes at night is load.
+    """
+    dark = sample.sun_elevation_deg < DARK_ELEVATION_DEG
+    if sun_w_m2 is not None:
+        dark = sun_w_m2 < DARK_W_M2
+    silent_kw = answering_kw = 0.0
+    known = True
+    for index, pv in enumerate(site.pv):
+        power_kw = hold.value(pv.name, _inverter_kw(sample.pv, index, pv.rated_kw))
+        if power_kw is not None:
+            answering_kw += max(0.0, power_kw)
+        elif not dark:
+            missing.append(pv.name)
+            known = known and sun_w_m2 is not None
+            silent_kw += min(1.0, PV_YIELD_FRAC * (sun_w_m2 or 0.0) / 1000.0) * pv.rated_kw
+    return (answering_kw + silent_kw if known else None), answering_kw
 
 
 def _wind_kw(
-    site: SiteParameters, sample: Sample, hold: _Holder, missing: list[str]
+    site: SiteParameters, sample: Sample, hold: Holder, missing: list[str]
 ) -> float | None:
-    total = 0.0
-    for name, observed in zip(site.wind, sample.wind, strict=True):
-        power_kw = hold(name, _power(observed))
+    total_kw: float | None = 0.0
+    for index, wind in enumerate(site.wind):
+        power_kw = hold.value(wind.name, _inverter_kw(sample.wind, index, wind.rated_kw))
         if power_kw is None:
-            missing.append(name)
-            return None
-        total += max(0.0, power_kw)
-    return total
+            missing.append(wind.name)
+            total_kw = None
+        elif total_kw is not None:
+            total_kw += max(0.0, power_kw)
+    return total_kw
 
 
-def _battery(
-    site: SiteParameters, sample: Sample, hold: _Holder, missing: list[str]
-) -> tuple[float | None, float | None, float, float]:
-    """Power, state of charge, live charge and discharge limits (0 when unknown)."""
-    if site.battery is None:
-        return 0.0, None, 0.0, 0.0
-    name = site.battery.name
-    measured = sample.batteries[0].good
-    power_kw = hold(name, measured.power_kw if measured else None)
-    soc_frac = hold(f"{name}.soc", measured.soc_frac if measured else None)
-    if power_kw is None or soc_frac is None:
-        missing.append(name)
-    charge_kw = discharge_kw = None
-    if measured:  # a BMS that names no limit leaves the nameplate
-        charge_kw = _at_most(measured.charge_limit_kw, site.battery.charge_max_kw)
-        discharge_kw = _at_most(measured.discharge_limit_kw, site.battery.discharge_max_kw)
-    return (
-        power_kw,
-        soc_frac,
-        hold(f"{name}.charge_limit", charge_kw) or 0.0,
-        hold(f"{name}.discharge_limit", discharge_kw) or 0.0,
+# --- battery -------------------------------------------------------------------------------
+
+
+def _battery(site: SiteParameters, sample: Sample, hold: Holder, missing: list[str]) -> Reading:
+    battery = site.battery
+    if battery is None:
+        return Reading(0.0, fresh=True)
+    observed = at(sample.batteries, 0)
+    most_kw = MOST_OF_RATING * max(battery.charge_max_kw, battery.discharge_max_kw)
+    measured_kw = observed.good.power_kw if observed.good else None
+    reading = hold.reading(battery.name, plausible(measured_kw, -most_kw, most_kw), observed.age_s)
+    if reading.kw is None:
+        missing.append(battery.name)
+    return reading
+
+
+def _charge(
+    site: SiteParameters, sample: Sample, hold: Holder, missing: list[str]
+) -> tuple[float | None, float | None, float | None]:
+    """State of charge, live charge and discharge limits; None is unknown."""
+    battery = site.battery
+    if battery is None:
+        return None, None, None
+    measured = at(sample.batteries, 0).good
+    measured_frac = plausible(measured.soc_frac, 0.0, 1.0) if measured else None
+    soc_frac = hold.value(f"{battery.name}.soc", measured_frac)
+    if soc_frac is None:
+        missing.append(battery.name)
+    nothing = None if soc_frac is not None else float("nan")  # says nothing, or should say it
+    charge_kw = discharge_kw = nothing
+    if measured:
+        charge_kw, discharge_kw = measured.charge_limit_kw, measured.discharge_limit_kw
+    name, most_s = battery.name, min(site.hold_s, max(LIMIT_HOLD_S, 2.0 * site.period_s))
+    charge_kw = hold.limit(f"{name}.charge_limit", charge_kw, battery.charge_max_kw, most_s)
+    discharge_kw = hold.limit(
+        f"{name}.discharge_limit", discharge_kw, battery.discharge_max_kw, most_s
     )
+    if measured and measured.state == "fault":
+        return soc_frac, 0.0, 0.0
+    return soc_frac, charge_kw, discharge_kw
 
 
-def _at_most(live: float | None, nameplate: float) -> float:
-    return nameplate if live is None else min(max(live, 0.0), nameplate)
+# --- generator -----------------------------------------------------------------------------
 
 
 def _generator(
-    site: SiteParameters, state: State, sample: Sample, hold: _Holder, missing: list[str]
-) -> tuple[float | None, str, bool]:
-    """Power, phase and whether it may be started.
-
-    A set started by relay may have no controller on a bus: then its phase follows our own timer.
-    """
-    if site.generator is None:
-        return 0.0, "none", False
-    name = site.generator.name
-    measured = sample.generators[0].good if sample.generators else None
-    power_kw = hold(name, measured.power_kw if measured else None)
-    if measured is None and power_kw is None:
-        missing.append(name)
-        # Not asked to run, so most likely still: better than losing the load estimate.
-        return (None if state.generator.run else 0.0), "unknown", False
+    site: SiteParameters, state: State, sample: Sample, hold: Holder, missing: list[str]
+) -> tuple[Reading, str, bool]:
+    """Power, phase and whether it may be started."""
+    generator = site.generator
+    if generator is None:
+        return Reading(0.0, fresh=True), "none", False
+    observed = at(sample.generators, 0)
+    measured = observed.good
     if measured is None:
-        return power_kw, state.estimate.generator_phase, state.estimate.generator_available
-    return power_kw, measured.phase, measured.available
+        reading = hold.reading(generator.name, None, 0.0)
+        if reading.kw is not None:
+            return reading, state.estimate.generator_phase, state.estimate.generator_available
+        missing.append(generator.name)
+        # Not asked to run, so most likely still: better than losing the load estimate.
+        still = not state.generator.run
+        return Reading(0.0 if still else None, fresh=still), UNKNOWN, False
+    rated_kw = generator.rated_kw
+    low_kw, high_kw = -BACKWARDS_OF_RATING * rated_kw, MOST_OF_RATING * rated_kw
+    power_kw = plausible(measured.power_kw, low_kw, high_kw)
+    phase = measured.phase if measured.phase in PHASES else UNKNOWN
+    if phase == UNKNOWN and power_kw is not None and power_kw > CARRIES_OF_RATING * rated_kw:
+        phase = "running"
+    if power_kw is None and phase not in ("running", UNKNOWN):
+        power_kw = 0.0  # its breaker is open
+    reading = hold.reading(generator.name, power_kw, observed.age_s)
+    if reading.kw is None:
+        missing.append(generator.name)
+    return reading, phase, measured.available
+
+
+# --- grid ----------------------------------------------------------------------------------
+
+
+def _grid_presence(site: SiteParameters, state: State, sample: Sample) -> State:
+    """Return `state` knowing whether the grid is there, and since when.
+
+    While the meter is silent the grid is believed to be as it was (at first: present), until the
+    battery is seen to carry load against its setpoint: then this is an island.
+    """
+    if site.grid is None:
+        return replace(state, estimate=replace(state.estimate, grid_present=False))
+    now_s, present = sample.t_s, state.estimate.grid_present or state.t_s is None
+    seen_s, lost_s = state.grid_seen_s, state.grid_lost_s
+    measured = sample.grid.good if sample.grid else None
+    if measured is None:
+        if present and _battery_disobeys(site, state):
+            present, seen_s, lost_s = False, None, now_s
+    elif _in_band(site.grid, measured.voltage_v, measured.frequency_hz):
+        if seen_s is None:
+            seen_s = now_s if state.t_s is not None else float("-inf")
+        lost_s = None if present or now_s - seen_s >= GRID_SETTLE_S else lost_s
+        present = lost_s is None
+    else:
+        present, seen_s, lost_s = False, None, now_s if lost_s is None else lost_s
+    since_s = seen_s if present else lost_s
+    for_s = float("inf") if since_s is None else max(0.0, now_s - since_s)
+    return replace(
+        state,
+        grid_seen_s=seen_s,
+        grid_lost_s=lost_s,
+        estimate=replace(state.estimate, grid_present=present, grid_for_s=for_s),
+    )
+
+
+def _battery_disobeys(site: SiteParameters, state: State) -> bool:
+    name = site.battery.name if site.battery else None
+    return any(
+        item.device == name and item.quantity is Quantity.POWER_KW and item.status == "disobeyed"
+        for item in state.obedience
+    )
 
 
 def _grid(
-    site: SiteParameters, state: State, sample: Sample, hold: _Holder, missing: list[str]
-) -> tuple[float | None, bool, float | None]:
-    """Power, presence, and since when the grid has been inside its band."""
-    if site.grid is None or sample.grid is None:
-        return 0.0, False, None
-    measured = sample.grid.good
-    power_kw = hold(site.grid.name, measured.power_kw if measured else None)
-    if measured is None:
-        if power_kw is None:
-            missing.append(site.grid.name)
-        return power_kw, state.estimate.grid_present, state.grid_seen_s
-    if not _in_band(site.grid, measured.voltage_v, measured.frequency_hz):
-        return power_kw, False, None
-    since_s = state.grid_seen_s if state.grid_seen_s is not None else sample.t_s
-    settled = sample.t_s - since_s >= GRID_SETTLE_S
-    first = state.t_s is None or state.estimate.grid_present
-    return power_kw, settled or first, since_s
+    site: SiteParameters, state: State, sample: Sample, hold: Holder, missing: list[str]
+) -> Reading:
+    if site.grid is None:
+        return Reading(0.0, fresh=True)
+    measured = sample.grid.good if sample.grid else None
+    most_kw = MOST_OF_RATING * max(
+        site.grid.import_max_kw, site.grid.export_max_kw, _sources_rated_kw(site)
+    )
+    power_kw = plausible(measured.power_kw, -most_kw, most_kw) if measured else None
+    age_s = sample.grid.age_s if sample.grid else 0.0
+    reading = hold.reading(site.grid.name, power_kw, age_s)
+    if reading.kw is None:
+        missing.append(site.grid.name)
+        if not state.estimate.grid_present:
+            return Reading(0.0, fresh=True)
+    return reading
+
+
+def _sources_rated_kw(site: SiteParameters) -> float:
+    return (
+        site.pv_rated_kw
+        + sum(wind.rated_kw for wind in site.wind)
+        + (site.battery.discharge_max_kw if site.battery else 0.0)
+        + (site.generator.rated_kw if site.generator else 0.0)
+    )
 
 
 def _in_band(grid: GridParameters, voltage_v: float | None, frequency_hz: float | None) -> bool:
     """Unknown voltage or frequency says nothing against the grid."""
+    voltage_v = plausible(voltage_v, float("-inf"), float("inf"))
+    frequency_hz = plausible(frequency_hz, float("-inf"), float("inf"))
     voltage = voltage_v is None or grid.voltage_min_v <= voltage_v <= grid.voltage_max_v
     frequency = (
         frequency_hz is None or grid.frequency_min_hz <= frequency_hz <= grid.frequency_max_hz
@@ -186,8 +276,41 @@ def _in_band(grid: GridParameters, voltage_v: float | None, frequency_hz: float 
     return voltage and frequency
 
 
-def _emergency(site: SiteParameters, sample: Sample) -> bool:
-    """A wired stop that cannot be read counts as pressed: a cut wire must stop too."""
+# --- the whole -----------------------------------------------------------------------------
+
+
+def _net(
+    state: State, hold: Holder, readings: Sequence[Reading], sources_kw: float | None
+) -> tuple[float | None, float | None]:
+    """The load, and what PV and wind leave of it: battery, generator and grid together.
+
+    The battery answers to what is found here. With readings of different age it would chase its
+    own last answer (a battery read after, a grid read before it), so the more they lie apart the
+    slower the result moves; with one of them missing it stays: the load is what changes least.
+    """
+    measured_kw = sum(reading.kw or 0.0 for reading in readings)
+    fresh = all(reading.fresh for reading in readings)
+    ages_s = [reading.age_s for reading in readings if reading.age_s is not None and reading.kw]
+    apart_s = max(ages_s, default=0.0) - min(ages_s, default=0.0)
+    step_s = 0.0 if state.t_s is None else max(0.0, hold.now_s - state.t_s)
+    weight = 1.0 if apart_s <= 0.0 else step_s / (step_s + SMOOTHING * apart_s)
+    net_kw = hold.smoothed(".net", measured_kw if fresh else None, weight)
+    known = fresh and sources_kw is not None
+    load_kw = hold.smoothed(".load", measured_kw + (sources_kw or 0.0) if known else None, weight)
+    if load_kw is not None and sources_kw is not None:
+        net_kw = load_kw - sources_kw
+    return load_kw, net_kw
+
+
+def _emergency(site: SiteParameters, sample: Sample, hold: Holder) -> tuple[bool, bool]:
+    """Pressed, and unreadable; a cut wire reads as pressed.
+
+    An input that cannot be read stops the plant as well, but only while it lasts, and not before
+    its last reading is too old: the hard-wired chain works without us.
+    """
     if not site.emergency_stop:
-        return False
-    return sample.emergency_stop is None or sample.emergency_stop.good is not False
+        return False, False
+    pressed = sample.emergency_stop.good if sample.emergency_stop else None
+    if pressed:
+        return True, False
+    return False, hold.value(".emergency_stop", None if pressed is None else 0.0) is None

@@ -1,5 +1,6 @@
 """Between two plans: what the battery does with the net load as it is, in the plan's intent."""
 
+import math
 from dataclasses import dataclass
 
 from control.records import Plan
@@ -29,21 +30,33 @@ class Following:
 
 
 def current_slot(plan: Plan | None, now_s: float) -> Slot | None:
-    """Return the step of `plan` at `now_s`; None before, after, or past the plan's expiry."""
-    if plan is None or now_s >= plan.expires_t_s or now_s < plan.start_t_s:
+    """Return the step of `plan` at `now_s`; None outside it, past its expiry, or for nonsense."""
+    if plan is None or not now_s < plan.expires_t_s or not plan.step_s > 0:
+        return None
+    if not 0 <= now_s - plan.start_t_s < plan.step_s * len(plan.battery_kw):
         return None
     index = int((now_s - plan.start_t_s) // plan.step_s)
-    if index >= len(plan.battery_kw):
+    powers = (plan.battery_kw, plan.grid_kw, plan.generator_kw)
+    flags = (plan.generator_on, plan.cover_deficit, plan.store_surplus)
+    if any(index >= len(column) for column in (*powers, *flags)):
+        return None
+    battery_kw, grid_kw, generator_kw = (column[index] for column in powers)
+    if not all(map(math.isfinite, (battery_kw, grid_kw, generator_kw))):
         return None
     return Slot(
         index,
-        plan.battery_kw[index],
-        plan.grid_kw[index],
+        battery_kw,
+        grid_kw,
         plan.generator_on[index],
-        plan.generator_kw[index],
+        generator_kw,
         plan.cover_deficit[index],
         plan.store_surplus[index],
     )
+
+
+def counts_on_grid(plan: Plan) -> bool:
+    """Whether `plan` buys or sells anywhere: then it was not made for an island."""
+    return any(abs(grid_kw) > IDLE_KW for grid_kw in plan.grid_kw)
 
 
 def follow_on_grid(slot: Slot, net_kw: float, share_stored: float) -> Following:

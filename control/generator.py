@@ -6,6 +6,10 @@ from control.site import GeneratorParameters
 from control.state import Estimate, GeneratorState
 
 MAX_ATTEMPTS = 3
+STILL_S = 10.0  # so long a running set has to be seen still: a lock needs a human to undo
+WARMING_SLACK_S = 900.0  # the set's own warm-up may be longer than the site file says
+TURNING = ("starting", "warming", "running")
+STILL = ("stopped", "cooling")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +37,28 @@ def sequence(
         return Sequenced(_switch(state, False, now_s), "emergency stop")
     if state.locked:
         return Sequenced(_switch(state, False, now_s), f"locked: {state.locked}")
+    if state.since_s == float("-inf"):
+        state = _first_look(parameters, state, plant, now_s)
     if state.run:
         return _running(parameters, state, plant, wanted, now_s)
     return _resting(parameters, state, plant, wanted, now_s)
+
+
+def _first_look(
+    parameters: GeneratorParameters, state: GeneratorState, plant: Estimate, now_s: float
+) -> GeneratorState:
+    """Take the set as a new process finds it; what was before is not known.
+
+    One that turns in auto mode is taken over, its minimum run behind it; one that cools down begins
+    its rest; one that stands still has rested.
+    """
+    if plant.generator_phase in TURNING and plant.generator_available:
+        return replace(state, run=True, since_s=now_s - parameters.min_run_s)
+    if plant.generator_phase in (*TURNING, "cooling"):
+        return replace(state, since_s=now_s)
+    if plant.generator_phase == "stopped":
+        return replace(state, since_s=now_s - parameters.min_rest_s)
+    return state
 
 
 def _running(
@@ -45,14 +68,12 @@ def _running(
     wanted: bool,
     now_s: float,
 ) -> Sequenced:
-    elapsed_s = now_s - state.since_s
-    if plant.generator_carries and (state.attempts or not state.carried):
-        state = replace(state, attempts=0, carried=True)
-    if state.carried and plant.generator_phase in ("stopped", "cooling"):
+    state = _observe(state, plant, now_s)
+    if state.still_since_s is not None and now_s - state.still_since_s >= STILL_S:
         stopped = replace(_switch(state, False, now_s), locked="the set stopped by itself")
         return Sequenced(stopped, "the set stopped by itself")
-    timeout_s = parameters.start_timeout_s + parameters.warm_up_s
-    if not state.carried and elapsed_s > timeout_s and plant.generator_phase != "warming":
+    elapsed_s = now_s - state.since_s
+    if _start_has_failed(parameters, state, plant, elapsed_s):
         return _failed_start(state, now_s)
     if elapsed_s >= parameters.max_run_s:
         return Sequenced(_switch(state, False, now_s), f"longest run {parameters.max_run_s:.0f} s")
@@ -60,6 +81,26 @@ def _running(
         left_s = parameters.min_run_s - elapsed_s
         return Sequenced(state, f"minimum run, {left_s:.0f} s left")
     return Sequenced(state if wanted else _switch(state, False, now_s))
+
+
+def _observe(state: GeneratorState, plant: Estimate, now_s: float) -> GeneratorState:
+    """Note that the set carries, or that it stands still although it had carried."""
+    if plant.generator_carries:
+        return replace(state, attempts=0, carried=True, still_since_s=None)
+    if not (state.carried and plant.generator_phase in STILL):
+        return replace(state, still_since_s=None)
+    return state if state.still_since_s is not None else replace(state, still_since_s=now_s)
+
+
+def _start_has_failed(
+    parameters: GeneratorParameters, state: GeneratorState, plant: Estimate, elapsed_s: float
+) -> bool:
+    """It should have carried by now; one that cannot be seen may well do so."""
+    if state.carried or parameters.name in plant.missing:
+        return False
+    timeout_s = parameters.start_timeout_s + parameters.warm_up_s
+    slack_s = WARMING_SLACK_S if plant.generator_phase == "warming" else 0.0
+    return elapsed_s > timeout_s + slack_s
 
 
 def _resting(
@@ -74,7 +115,9 @@ def _resting(
     left_s = parameters.min_rest_s - (now_s - state.since_s)
     if left_s > 0:
         return Sequenced(state, f"minimum rest, {left_s:.0f} s left")
-    if not plant.generator_available:
+    # A contact needs no bus: a set that cannot be seen may still be started by it.
+    blind = parameters.by_relay and parameters.name in plant.missing
+    if not plant.generator_available and not blind:
         return Sequenced(state, "the set is not ready for a remote start")
     return Sequenced(_switch(state, True, now_s))
 
@@ -90,4 +133,4 @@ def _switch(state: GeneratorState, run: bool, now_s: float) -> GeneratorState:
     """The state with another `run`; the timer restarts only when that changes something."""
     if state.run == run:
         return state
-    return replace(state, run=run, since_s=now_s, carried=False)
+    return replace(state, run=run, since_s=now_s, carried=False, still_since_s=None)

@@ -2,15 +2,19 @@
 
 from dataclasses import replace
 
+from control.readings import at
 from control.records import Ack, Applied, Quantity, Sample
-from control.site import SiteParameters
-from control.state import Obedience, State
+from control.site import BatteryParameters, SiteParameters
+from control.state import Estimate, Obedience, State
 
 SETTLE_S = 15.0  # a deviation this long is disobedience
 SETTLE_PERIODS = 3.0
 POWER_TOLERANCE_FRAC = 0.08  # of rating
 POWER_TOLERANCE_KW = 0.15
 GENERATOR_SLACK_S = 30.0
+FOLLOW_S = 10.0  # a device may take this long over its whole range
+RECONNECT_S = 60.0  # of a battery's inverter to a grid that has come back
+FLAGGED = ("disobeyed", "unacknowledged")
 
 
 def watch(site: SiteParameters, state: State, sample: Sample, applied: Applied) -> State:
@@ -26,17 +30,38 @@ def _advance(
     site: SiteParameters, old: Obedience | None, ack: Ack, sample: Sample, state: State
 ) -> Obedience:
     now_s = sample.t_s
-    status = _acknowledged(ack) or _obeyed(site, ack, sample, state)
     if old is None:
-        old = Obedience(ack.device, ack.quantity, "settling", now_s)
-    if status in ("obeyed", "not applicable"):
-        since_s = old.since_s if old.status == status else now_s
-        return Obedience(ack.device, ack.quantity, status, since_s)
-    deviates_s = now_s if old.deviates_since_s is None else old.deviates_since_s
-    if now_s - deviates_s < _patience_s(site, ack):
-        status = "settling" if old.status not in ("disobeyed", "unacknowledged") else old.status
+        commanded = ack.commanded
+        old = Obedience(ack.device, ack.quantity, "settling", now_s, None, commanded, commanded)
+    item = _widened(site, old, ack, 0.0 if state.t_s is None else max(0.0, now_s - state.t_s))
+    status = _asleep(site, ack, sample, state) or _acknowledged(ack)
+    status = status or _obeyed(site, item, ack, sample, state)
+    deviates_s: float | None = None
+    if status not in ("obeyed", "not applicable"):
+        deviates_s = now_s if old.deviates_since_s is None else old.deviates_since_s
+        if now_s - deviates_s < _patience_s(site, ack):
+            status = old.status if old.status in FLAGGED else "settling"
     since_s = old.since_s if old.status == status else now_s
-    return Obedience(ack.device, ack.quantity, status, since_s, deviates_s)
+    return replace(item, status=status, since_s=since_s, deviates_since_s=deviates_s)
+
+
+def _widened(site: SiteParameters, item: Obedience, ack: Ack, step_s: float) -> Obedience:
+    """The interval from what was commanded lately to what is now; it closes within `FOLLOW_S`.
+
+    A device that is always on its way after a fast load never stands where it was last sent.
+    """
+    closing = step_s / FOLLOW_S * _span(site, ack)
+    return replace(
+        item,
+        lowest=min(ack.commanded, item.lowest + closing),
+        highest=max(ack.commanded, item.highest - closing),
+    )
+
+
+def _span(site: SiteParameters, ack: Ack) -> float:
+    if site.battery and ack.device == site.battery.name:
+        return site.battery.charge_max_kw + site.battery.discharge_max_kw
+    return next((pv.rated_kw for pv in site.pv if pv.name == ack.device), 1.0)
 
 
 def _patience_s(site: SiteParameters, ack: Ack) -> float:
@@ -51,6 +76,14 @@ def _patience_s(site: SiteParameters, ack: Ack) -> float:
     return base_s
 
 
+def _asleep(site: SiteParameters, ack: Ack, sample: Sample, state: State) -> str:
+    """Return "not applicable" for a PV inverter that is silent and not missed: it is dark."""
+    for index, pv in enumerate(site.pv):
+        if pv.name == ack.device and pv.name not in state.estimate.missing:
+            return "" if at(sample.pv, index).good else "not applicable"
+    return ""
+
+
 def _acknowledged(ack: Ack) -> str:
     """Return "unacknowledged", or "" when the device confirmed the value."""
     if ack.error or ack.acknowledged is None:
@@ -59,38 +92,46 @@ def _acknowledged(ack: Ack) -> str:
     return "" if abs(ack.acknowledged - ack.commanded) <= tolerance else "unacknowledged"
 
 
-def _obeyed(site: SiteParameters, ack: Ack, sample: Sample, state: State) -> str:
-    """Compare the measured power or phase with the commanded one."""
+def _obeyed(site: SiteParameters, item: Obedience, ack: Ack, sample: Sample, state: State) -> str:
+    """Compare the measured power or phase with what was commanded."""
     if site.battery and ack.device == site.battery.name:
-        return _battery_obeyed(site, ack, sample, state)
+        return _battery_obeyed(site, site.battery, item, sample, state.estimate)
     if ack.quantity is Quantity.LIMIT_KW:
-        for parameters, observed in zip(site.pv, sample.pv, strict=True):
-            if parameters.name == ack.device:
-                power_kw = observed.good.power_kw if observed.good else None
-                return _within(power_kw, None, ack.commanded, parameters.rated_kw)
+        for index, pv in enumerate(site.pv):
+            if pv.name == ack.device:
+                measured = at(sample.pv, index).good
+                power_kw = measured.power_kw if measured else None
+                return _within(power_kw, float("-inf"), item.highest, pv.rated_kw)
     if ack.quantity is Quantity.RUN:
         return _generator_obeyed(ack, state.estimate.generator_phase)
     return "not applicable"
 
 
-def _battery_obeyed(site: SiteParameters, ack: Ack, sample: Sample, state: State) -> str:
-    """A battery that forms an island follows the load, not its setpoint."""
-    battery, plant = site.battery, state.estimate
-    if battery is None or not (plant.grid_present or plant.generator_carries):
+def _battery_obeyed(
+    site: SiteParameters,
+    battery: BatteryParameters,
+    item: Obedience,
+    sample: Sample,
+    plant: Estimate,
+) -> str:
+    """A battery that forms an island follows the load, not its setpoint; so it does for a while
+    after the grid has come back, until its inverter has reconnected.
+    """
+    on_grid = plant.grid_present and plant.grid_for_s >= RECONNECT_S
+    if not on_grid and (plant.grid_present or not plant.generator_carries):
         return "not applicable"
-    measured = sample.batteries[0].good
+    measured = at(sample.batteries, 0).good
     rating_kw = max(battery.charge_max_kw, battery.discharge_max_kw)
     power_kw = measured.power_kw if measured else None
-    return _within(power_kw, ack.commanded, ack.commanded, rating_kw)
+    return _within(power_kw, item.lowest, item.highest, rating_kw)
 
 
-def _within(power_kw: float | None, lower: float | None, upper: float, rating_kw: float) -> str:
+def _within(power_kw: float | None, lower: float, upper: float, rating_kw: float) -> str:
+    """What nobody can see is not confirmed."""
     if power_kw is None:
-        return "disobeyed"
+        return "unacknowledged"
     tolerance = max(POWER_TOLERANCE_KW, POWER_TOLERANCE_FRAC * rating_kw)
-    low_enough = power_kw <= upper + tolerance
-    high_enough = lower is None or power_kw >= lower - tolerance
-    return "obeyed" if low_enough and high_enough else "disobeyed"
+    return "obeyed" if lower - tolerance <= power_kw <= upper + tolerance else "disobeyed"
 
 
 def _generator_obeyed(ack: Ack, phase: str) -> str:

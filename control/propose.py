@@ -1,17 +1,27 @@
 """What each level would do now: rules, the plan, operators, and safety's own wishes."""
 
+import math
 from dataclasses import dataclass
 
 from control import rules
-from control.follow import Slot, current_slot, follow_beside_generator, follow_on_grid
+from control.follow import (
+    Slot,
+    counts_on_grid,
+    current_slot,
+    follow_beside_generator,
+    follow_on_grid,
+)
 from control.records import Advice, Level, Orders, Proposal, Quantity, Sample
-from control.site import BatteryParameters, SiteParameters
+from control.site import BatteryParameters, GeneratorParameters, SiteParameters
 from control.state import Estimate, Mode, State
 from control.surplus import SurplusSettings, split
 
 LOW_SOC_MARGIN_FRAC = 0.03  # an island this near to the floor starts its generator, plan or not
 RECOVERED_FRAC = 0.12  # and keeps it until this far above
-RECOVERY_PER_H = 0.05  # of capacity: how fast a battery below its floor is recharged
+RECOVERY_PER_H = 0.05  # of capacity: how fast a battery outside its limits is brought back
+ABOVE_CEILING_FRAC = 0.01  # so far above it something is done about it
+ISLAND_AFTER_S = 10.0  # a generator is not started for a blink of the grid
+GRID_TRUST_S = 60.0  # nor stopped before inverters and transfer switch had time to reconnect
 NEUTRAL_DEGC = 20.0
 
 
@@ -30,60 +40,70 @@ class View:
         return self.state.estimate
 
     @property
-    def net_kw(self) -> float | None:
-        """Load minus PV and wind; None when the load is unknown."""
-        if self.plant.load_kw is None:
-            return None
-        return self.plant.load_kw - self.plant.sources_kw
+    def is_island(self) -> bool:
+        """No grid, and not only for a moment."""
+        return not self.plant.grid_present and self.plant.grid_for_s >= ISLAND_AFTER_S
 
 
 def propose(
     site: SiteParameters, state: State, sample: Sample, advice: Advice, orders: Orders
 ) -> tuple[Proposal, ...]:
-    """Return every level's proposals for this cycle, in no order."""
-    view = View(site, state, sample, current_slot(advice.plan, sample.t_s))
+    """Return every level's proposals for this cycle, in no order.
+
+    Orders never speak for safety. In manual mode only operators' orders count.
+    """
+    slot = current_slot(advice.plan, sample.t_s)
+    if advice.plan and not state.estimate.grid_present and counts_on_grid(advice.plan):
+        slot = None  # made for another situation; the planner has been told
+    view = View(site, state, sample, slot)
     if state.mode is Mode.SAFE:
         return _safe(view)
-    proposals = list(orders.proposals)
-    if state.mode is not Mode.MANUAL:
-        proposals += _generator(view)
-    proposals += _battery(view)
-    proposals += [
-        Proposal(Level.RULES, pv.name, Quantity.LIMIT_KW, "no limit needed", value=pv.rated_kw)
-        for pv in site.pv
-    ]
-    return tuple(proposals)
+    least = Level.LOCAL_OPERATOR if state.mode is Mode.MANUAL else Level.RULES
+    proposals = [order for order in orders.proposals if least <= order.level < Level.SAFETY]
+    return (*proposals, *_generator(view), *_battery(view), *_pv(view))
 
 
 def _safe(view: View) -> tuple[Proposal, ...]:
-    """Everything still: battery at zero, generator stopped, no more PV than safety allows."""
+    """Everything still; but an island is not left to a battery that nobody can see."""
     site, reason = view.site, f"safe: {view.state.mode_reason}"
+    stopped = view.plant.emergency_stop or view.state.emergency_latched
     proposals = []
     if site.battery:
-        proposals.append(
-            Proposal(Level.SAFETY, site.battery.name, Quantity.POWER_KW, reason, value=0.0)
-        )
+        proposals.append(_power(site.battery, Level.SAFETY, 0.0, reason))
     if site.generator:
-        proposals.append(Proposal(Level.SAFETY, site.generator.name, Quantity.RUN, reason, value=0))
+        run = not stopped and (view.is_island or view.state.generator.run)
+        wish = Proposal(Level.SAFETY, site.generator.name, Quantity.RUN, reason, value=float(run))
+        proposals.append(wish)
     for pv in site.pv:
-        limit_kw = 0.0 if view.plant.emergency_stop or view.state.emergency_latched else pv.rated_kw
+        limit_kw = 0.0 if stopped else pv.rated_kw
         proposals.append(Proposal(Level.SAFETY, pv.name, Quantity.LIMIT_KW, reason, value=limit_kw))
     return tuple(proposals)
 
 
+def _pv(view: View) -> list[Proposal]:
+    return [
+        Proposal(Level.RULES, pv.name, Quantity.LIMIT_KW, "no limit needed", value=pv.rated_kw)
+        for pv in view.site.pv
+    ]
+
+
+# --- battery -------------------------------------------------------------------------------
+
+
 def _battery(view: View) -> list[Proposal]:
-    battery, plant, net_kw = view.site.battery, view.plant, view.net_kw
+    battery, plant, net_kw = view.site.battery, view.plant, view.plant.net_kw
     if battery is None:
         return []
     if net_kw is None or plant.soc_frac is None:
-        return [_power(battery, Level.RULES, 0.0, "the load is unknown")]
-    if view.state.mode is Mode.MANUAL:
-        return [_power(battery, Level.RULES, 0.0, "manual, no operator's setpoint")]
+        unknown = "load" if net_kw is None else "state of charge"
+        return [_power(battery, Level.RULES, 0.0, f"the {unknown} is unknown")]
     recovery = _recovery(view, battery, plant.soc_frac, net_kw)
+    if view.state.mode is Mode.MANUAL:
+        return [*recovery, _power(battery, Level.RULES, 0.0, "manual, no operator's setpoint")]
     if plant.grid_present:
         return recovery + _beside_grid(view, battery, net_kw, plant.soc_frac)
-    if plant.generator_carries:
-        return recovery + _beside_generator(view, battery, net_kw)
+    if plant.generator_carries and view.site.generator:
+        return recovery + _beside_generator(view, battery, net_kw, view.site.generator)
     return [_power(battery, Level.RULES, net_kw, "island: the battery forms the grid")]
 
 
@@ -114,10 +134,9 @@ def _beside_grid(
     return proposals
 
 
-def _beside_generator(view: View, battery: BatteryParameters, net_kw: float) -> list[Proposal]:
-    generator = view.site.generator
-    if generator is None:
-        return []
+def _beside_generator(
+    view: View, battery: BatteryParameters, net_kw: float, generator: GeneratorParameters
+) -> list[Proposal]:
     rule_kw = rules.charge_beside_generator_kw(net_kw, generator)
     proposals = [_power(battery, Level.RULES, rule_kw, "charge beside the generator")]
     if view.slot is not None and view.slot.generator_on:
@@ -129,14 +148,17 @@ def _beside_generator(view: View, battery: BatteryParameters, net_kw: float) -> 
 def _share_stored(view: View, soc_frac: float) -> tuple[float, str]:
     """The fuzzy split's share for the battery, and its words (Shahzad 2021)."""
     sample, site = view.sample, view.site
-    made = split(
+    temperature_degc = NEUTRAL_DEGC if sample.temperature_degc is None else sample.temperature_degc
+    inputs = (
         sample.price_buy_per_kwh,
-        NEUTRAL_DEGC if sample.temperature_degc is None else sample.temperature_degc,
+        temperature_degc,
         sample.hour_local,
         sample.interest_frac,
         1.0 - soc_frac,
-        SurplusSettings(site.price_low_per_kwh, site.price_high_per_kwh),
     )
+    if not all(map(math.isfinite, inputs)):
+        return 1.0, "; all surplus stored: price, hour or temperature unknown"
+    made = split(*inputs, SurplusSettings(site.price_low_per_kwh, site.price_high_per_kwh))
     buyers = ("p2p",) if sample.interest_frac > 0 else ()
     shares = made.raw.shared_among("store", "export", *buyers)
     return shares.store, f"; of the surplus {shares.store:.0%} stored"
@@ -145,56 +167,85 @@ def _share_stored(view: View, soc_frac: float) -> tuple[float, str]:
 def _recovery(
     view: View, battery: BatteryParameters, soc_frac: float, net_kw: float
 ) -> list[Proposal]:
-    """Below its floor the battery is recharged from whatever else there is."""
-    if soc_frac >= battery.soc_min_frac:
-        return []
-    surplus_kw = max(0.0, -net_kw)
-    free = view.plant.generator_carries or (view.plant.grid_present and battery.charge_from_grid)
+    """Below its floor it is charged from whatever there is, above its ceiling it serves load."""
     rate_kw = RECOVERY_PER_H * battery.capacity_kwh
-    upper = -rate_kw if free else -min(rate_kw, surplus_kw)
-    return [
-        Proposal(
-            Level.SAFETY,
-            battery.name,
-            Quantity.POWER_KW,
-            f"state of charge {soc_frac:.1%} below its floor {battery.soc_min_frac:.0%}",
-            upper=upper,
-        )
-    ]
+    plant = view.plant
+    if soc_frac < battery.soc_min_frac:
+        free = plant.generator_carries or (plant.grid_present and battery.charge_from_grid)
+        upper = -rate_kw if free else -min(rate_kw, max(0.0, -net_kw))
+        reason = f"state of charge {soc_frac:.1%} below its floor {battery.soc_min_frac:.0%}"
+        return [_bound(battery, reason, upper=upper)]
+    if soc_frac > battery.soc_max_frac + ABOVE_CEILING_FRAC:
+        lower = min(rate_kw, max(0.0, net_kw))
+        reason = f"state of charge {soc_frac:.1%} above its ceiling {battery.soc_max_frac:.0%}"
+        return [_bound(battery, reason, lower=lower)]
+    return []
+
+
+def _bound(
+    battery: BatteryParameters, reason: str, lower: float | None = None, upper: float | None = None
+) -> Proposal:
+    return Proposal(Level.SAFETY, battery.name, Quantity.POWER_KW, reason, lower=lower, upper=upper)
+
+
+# --- generator -----------------------------------------------------------------------------
 
 
 def _generator(view: View) -> list[Proposal]:
     """Whether the generator should run: by rule, by plan, and to save an island's battery."""
-    site, plant = view.site, view.plant
-    generator = site.generator
+    generator = view.site.generator
     if generator is None:
         return []
-
-    def run(level: Level, wanted: bool, reason: str) -> Proposal:
-        return Proposal(level, generator.name, Quantity.RUN, reason, value=float(wanted))
-
-    if plant.grid_present:
-        proposals = [run(Level.RULES, False, "the grid serves")]
-    elif site.battery is None:
-        return [run(Level.RULES, True, "island without a battery")]
-    elif plant.soc_frac is None:
-        return [run(Level.RULES, True, "island whose battery is unknown")]
-    else:
-        low = rules.generator_wanted(plant.soc_frac, site.battery, view.state.generator.run)
-        word = "low" if low else "high enough"
-        proposals = [run(Level.RULES, low, f"state of charge {plant.soc_frac:.0%} is {word}")]
-        if view.state.generator.low_soc:
-            proposals.append(run(Level.SAFETY, True, "island with a nearly empty battery"))
-    if view.slot is not None:
+    level, wanted, reason = _rule(view)
+    wishes = [(level, wanted, reason)]
+    if view.state.generator.low_soc:
+        wishes.append((Level.SAFETY, True, "island whose battery is nearly empty or cannot give"))
+    planned = view.state.mode is not Mode.MANUAL and view.is_island
+    if planned and view.slot is not None and view.plant.soc_frac is not None:
         word = "run" if view.slot.generator_on else "rest"
-        proposals.append(run(Level.PLAN, view.slot.generator_on, f"plan: {word}"))
-    return proposals
+        wishes.append((Level.PLAN, view.slot.generator_on, f"plan: {word}"))
+    return [
+        Proposal(each, generator.name, Quantity.RUN, why, value=float(run))
+        for each, run, why in wishes
+    ]
+
+
+def _rule(view: View) -> tuple[Level, bool, str]:
+    plant, running = view.plant, view.state.generator.run
+    if view.state.mode is Mode.MANUAL:
+        return Level.RULES, running, "manual, no operator's order: stays as it is"
+    if plant.grid_present:
+        return Level.RULES, False, "the grid serves"
+    if not view.is_island:
+        return Level.RULES, running, "the grid has just gone: stays as it is"
+    if view.site.battery is None:
+        return Level.RULES, True, "island without a battery"
+    if plant.soc_frac is None:
+        return Level.RULES, True, "island whose battery is unknown"
+    low = rules.generator_wanted(plant.soc_frac, view.site.battery, running)
+    word = "low" if low else "high enough"
+    return Level.RULES, low, f"state of charge {plant.soc_frac:.0%} is {word}"
 
 
 def low_soc(site: SiteParameters, state: State) -> bool:
-    """Whether an island's battery is so low that the generator must run, with hysteresis."""
-    plant, battery = state.estimate, site.battery
-    if battery is None or plant.soc_frac is None or plant.grid_present:
+    """Whether an island's generator must run: its battery is nearly empty or cannot give.
+
+    With hysteresis by state of charge, and over the grid's return until that can be relied on.
+    While the grid's meter is silent an island can only be guessed from a battery that sinks
+    below its floor, which it does not beside a grid.
+    """
+    plant, battery, before = state.estimate, site.battery, state.generator.low_soc
+    if battery is None or plant.soc_frac is None:
         return False
-    margin = RECOVERED_FRAC if state.generator.low_soc else LOW_SOC_MARGIN_FRAC
-    return plant.soc_frac < battery.soc_min_frac + margin
+    if plant.grid_present:
+        if site.grid is None or site.grid.name not in plant.missing:
+            return before and plant.grid_for_s < GRID_TRUST_S
+        weak, margin = False, 0.0
+    else:
+        weak = plant.discharge_limit_kw is not None and plant.discharge_limit_kw <= 0.0
+        margin = LOW_SOC_MARGIN_FRAC
+        if not before and plant.grid_for_s < ISLAND_AFTER_S:
+            return False
+    if before:
+        margin = RECOVERED_FRAC
+    return weak or plant.soc_frac < battery.soc_min_frac + margin

@@ -8,15 +8,13 @@ more important, holds: best effort, never "infeasible".
 from dataclasses import dataclass
 
 from control.arbiter import Target, Verdict, clamp
-from control.generator import Sequenced, sequence
+from control.curtail import GENERATOR_MARGIN_FRAC, GRID_MARGIN_FRAC, TAPER_H, pv_limits
+from control.generator import sequence
 from control.records import Quantity
-from control.site import BatteryParameters, SiteParameters
-from control.state import Estimate, GeneratorState, Mode, State
+from control.site import BatteryParameters, GeneratorParameters, GridParameters, SiteParameters
+from control.state import GeneratorState, State
 
-GRID_MARGIN_FRAC = 0.03  # of the limit, for what moves between two cycles
-GENERATOR_MARGIN_FRAC = 0.05  # of rating, likewise
-TAPER_H = 0.05  # the battery approaches its SOC limits with this time constant
-PV_RISE_PER_S = 0.05  # of rating: a limit falls at once and rises slowly, so it cannot hunt
+FADE_S = 10.0  # a battery at full power whose limits are no longer known is taken back in this time
 
 Verdicts = dict[Target, Verdict]
 
@@ -41,12 +39,22 @@ def guard(
     return guarded, generator_state
 
 
+def is_stopped(state: State) -> bool:
+    """The emergency stop is pressed, unreadable, or was pressed and is not acknowledged."""
+    return state.estimate.emergency_stop or state.emergency_latched
+
+
 def _clip(verdict: Verdict, bounds: list[Bound]) -> Verdict:
     for bound in bounds:
         value = clamp(verdict.value, bound.lower, bound.upper)
-        if abs(value - verdict.value) > 1e-9:
+        if value != verdict.value:
             verdict = verdict.clipped(value, bound.reason)
     return verdict
+
+
+def _wish(verdicts: Verdicts, target: Target, otherwise: float) -> Verdict:
+    nobody = Verdict(otherwise, otherwise, "rules", "nobody asks for anything", (), ())
+    return verdicts.get(target, nobody)
 
 
 # --- generator -----------------------------------------------------------------------------
@@ -59,9 +67,9 @@ def _guard_generator(
     if parameters is None:
         return state.generator
     target = (parameters.name, Quantity.RUN)
-    wish = verdicts.get(target) or Verdict(0.0, 0.0, "rules", "nobody asks for it", (), ())
-    wanted = wish.value >= 0.5
-    done: Sequenced = sequence(parameters, state.generator, state.estimate, wanted, now_s)
+    wish = _wish(verdicts, target, 0.0)
+    wanted = wish.value >= 0.5 and not is_stopped(state)
+    done = sequence(parameters, state.generator, state.estimate, wanted, now_s)
     value = float(done.state.run)
     guarded[target] = wish if value == wish.value else wish.clipped(value, done.clip)
     return done.state
@@ -77,71 +85,102 @@ def _guard_battery(
     if battery is None:
         return 0.0
     target = (battery.name, Quantity.POWER_KW)
-    wish = verdicts.get(target) or Verdict(0.0, 0.0, "rules", "nobody asks for it", (), ())
     bounds = [
         *_ramp(battery, state, now_s),
-        *_other_sources(site, state.estimate),
-        *_charge(battery, state.estimate),
-        Bound(
-            -state.estimate.charge_limit_kw,
-            state.estimate.discharge_limit_kw,
-            "the battery's own limit",
-        ),
+        *_other_sources(site, battery, state, now_s),
+        *_charge(battery, state, now_s),
+        *_own_limits(battery, state, now_s),
         Bound(-battery.charge_max_kw, battery.discharge_max_kw, "rating"),
     ]
-    if state.estimate.emergency_stop or state.mode is Mode.SAFE:
-        bounds.append(Bound(0.0, 0.0, "safe mode"))
-    verdict = _clip(wish, bounds)
-    guarded[target] = verdict
-    return verdict.value
+    if is_stopped(state):
+        bounds.append(Bound(0.0, 0.0, "emergency stop"))
+    guarded[target] = _clip(_wish(verdicts, target, 0.0), bounds)
+    return guarded[target].value
+
+
+def _step_s(state: State, now_s: float) -> float:
+    return 0.0 if state.t_s is None else max(0.0, now_s - state.t_s)
 
 
 def _ramp(battery: BatteryParameters, state: State, now_s: float) -> list[Bound]:
-    if state.battery_kw is None or state.t_s is None:
+    """From the last setpoint, or from where the battery is when there was none."""
+    last_kw = state.estimate.battery_kw if state.battery_kw is None else state.battery_kw
+    if last_kw is None:
         return []
-    step_kw = battery.ramp_kw_per_s * max(0.0, now_s - state.t_s)
-    return [Bound(state.battery_kw - step_kw, state.battery_kw + step_kw, "ramp")]
+    step_kw = battery.ramp_kw_per_s * _step_s(state, now_s)
+    return [Bound(last_kw - step_kw, last_kw + step_kw, "ramp")]
 
 
-def _other_sources(site: SiteParameters, plant: Estimate) -> list[Bound]:
+def _fade(battery: BatteryParameters, state: State, now_s: float, reason: str) -> Bound:
+    """Nothing is known: back towards zero, without a jump."""
+    last_kw = state.battery_kw or 0.0
+    step_kw = _step_s(state, now_s) / FADE_S * max(battery.charge_max_kw, battery.discharge_max_kw)
+    return Bound(min(0.0, last_kw + step_kw), max(0.0, last_kw - step_kw), reason)
+
+
+def _other_sources(
+    site: SiteParameters, battery: BatteryParameters, state: State, now_s: float
+) -> list[Bound]:
     """What the grid or the generator can take or give bounds the battery."""
-    if plant.load_kw is None:
-        return [Bound(0.0, 0.0, "the load is unknown")] if site.grid else []
-    net_kw = plant.load_kw - plant.sources_kw
-    if plant.grid_present and site.grid is not None:
+    plant = state.estimate
+    net_kw = plant.net_kw
+    beside = (plant.grid_present and site.grid) or (plant.generator_carries and site.generator)
+    if not beside:
+        return []  # it forms the island's grid, whatever it is told
+    if net_kw is None:
+        return [_fade(battery, state, now_s, "the load is unknown")]
+    if isinstance(beside, GridParameters):
         net_kw -= plant.generator_kw or 0.0
-        keep = 1.0 - GRID_MARGIN_FRAC
-        upper = max(net_kw + keep * site.grid.export_max_kw, 0.0)
-        return [
-            Bound(None, upper, f"grid export limit {site.grid.export_max_kw:g} kW"),
-            Bound(
-                net_kw - keep * site.grid.import_max_kw,
-                None,
-                f"grid import limit {site.grid.import_max_kw:g} kW",
-            ),
-        ]
-    if plant.generator_carries and site.generator is not None:
-        margin_kw = GENERATOR_MARGIN_FRAC * site.generator.rated_kw
-        return [
-            Bound(None, net_kw - site.generator.min_kw - margin_kw, "generator's minimum load"),
-            Bound(net_kw - site.generator.rated_kw + margin_kw, None, "generator's rating"),
-        ]
-    return []
+        return _beside_grid(beside, net_kw, battery.charge_from_grid)
+    return _beside_generator(beside, net_kw)
 
 
-def _charge(battery: BatteryParameters, plant: Estimate) -> list[Bound]:
-    """No discharge below the floor, no charge above the ceiling, gently towards either."""
-    if plant.soc_frac is None:
-        return [Bound(0.0, 0.0, "the state of charge is unknown")]
-    above_kwh = max(0.0, plant.soc_frac - battery.soc_min_frac) * battery.capacity_kwh
-    below_kwh = max(0.0, battery.soc_max_frac - plant.soc_frac) * battery.capacity_kwh
+def _beside_grid(grid: GridParameters, net_kw: float, charge_from_grid: bool) -> list[Bound]:
+    keep = 1.0 - GRID_MARGIN_FRAC
+    bounds = [
+        Bound(None, net_kw + keep * grid.export_max_kw, f"export limit {grid.export_max_kw:g} kW"),
+        Bound(net_kw - keep * grid.import_max_kw, None, f"import limit {grid.import_max_kw:g} kW"),
+    ]
+    if not charge_from_grid:
+        bounds.insert(0, Bound(min(0.0, net_kw), None, "no charging from the grid"))
+    return bounds
+
+
+def _beside_generator(generator: GeneratorParameters, net_kw: float) -> list[Bound]:
+    margin_kw = GENERATOR_MARGIN_FRAC * generator.rated_kw
     return [
-        Bound(None, above_kwh / TAPER_H, f"floor of the state of charge {battery.soc_min_frac:.0%}")
-        if plant.soc_frac >= battery.soc_min_frac
-        else Bound(None, 0.0, f"below the floor {battery.soc_min_frac:.0%}"),
-        Bound(
-            -below_kwh / TAPER_H, None, f"ceiling of the state of charge {battery.soc_max_frac:.0%}"
-        ),
+        Bound(None, net_kw - generator.min_kw - margin_kw, "generator's minimum load"),
+        Bound(net_kw - generator.rated_kw + margin_kw, None, "generator's rating"),
+    ]
+
+
+def _charge(battery: BatteryParameters, state: State, now_s: float) -> list[Bound]:
+    """No discharge below the floor, no charge above the ceiling, gently towards either."""
+    soc_frac = state.estimate.soc_frac
+    if soc_frac is None:
+        return [_fade(battery, state, now_s, "the state of charge is unknown")]
+    above_kwh = max(0.0, soc_frac - battery.soc_min_frac) * battery.capacity_kwh
+    below_kwh = max(0.0, battery.soc_max_frac - soc_frac) * battery.capacity_kwh
+    floor = f"floor of the state of charge {battery.soc_min_frac:.0%}"
+    ceiling = f"ceiling of the state of charge {battery.soc_max_frac:.0%}"
+    return [
+        Bound(None, above_kwh / TAPER_H, floor),
+        Bound(0.0 - below_kwh / TAPER_H, None, ceiling),
+    ]
+
+
+def _own_limits(battery: BatteryParameters, state: State, now_s: float) -> list[Bound]:
+    """The live limits of the BMS; what it no longer tells fades."""
+    charge_kw, discharge_kw = state.estimate.charge_limit_kw, state.estimate.discharge_limit_kw
+    unknown = _fade(battery, state, now_s, "the battery's own limit is unknown")
+    reason = "the battery's own limit"
+    return [
+        Bound(unknown.lower, None, unknown.reason)
+        if charge_kw is None
+        else Bound(0.0 - charge_kw, None, reason),
+        Bound(None, unknown.upper, unknown.reason)
+        if discharge_kw is None
+        else Bound(None, discharge_kw, reason),
     ]
 
 
@@ -156,44 +195,10 @@ def _guard_pv(
     battery_kw: float,
     now_s: float,
 ) -> None:
-    """Share what the site can take among the inverters in proportion to their ratings."""
-    rated_kw = site.pv_rated_kw
-    room_kw, reason = _room_for_pv(site, state.estimate, battery_kw)
-    if state.pv_limit_kw is not None and state.t_s is not None:
-        rise_kw = PV_RISE_PER_S * rated_kw * max(0.0, now_s - state.t_s)
-        if room_kw > state.pv_limit_kw + rise_kw:
-            room_kw, reason = state.pv_limit_kw + rise_kw, "limit rises slowly"
-    for pv in site.pv:
+    limits_kw, reason = pv_limits(site, state, battery_kw, now_s)
+    for pv, limit_kw in zip(site.pv, limits_kw, strict=True):
         target = (pv.name, Quantity.LIMIT_KW)
-        wish = verdicts.get(target)
-        if wish is None:
-            continue
-        room = Bound(None, max(0.0, room_kw) * pv.rated_kw / rated_kw, reason)
-        guarded[target] = _clip(wish, [Bound(0.0, pv.rated_kw, "rating"), room])
-
-
-def _room_for_pv(site: SiteParameters, plant: Estimate, battery_kw: float) -> tuple[float, str]:
-    """Most PV power that load, battery, generator and grid can take now, and what limits it."""
-    wind_kw = plant.wind_kw or 0.0
-    generator_kw = plant.generator_kw or 0.0
-    if plant.grid_present and site.grid is not None:
-        export_kw = (1.0 - GRID_MARGIN_FRAC) * site.grid.export_max_kw
-        reason = f"grid export limit {site.grid.export_max_kw:g} kW"
-        if plant.load_kw is None:
-            return export_kw, reason + ", the load is unknown"
-        return plant.load_kw - wind_kw - generator_kw - battery_kw + export_kw, reason
-    if plant.load_kw is None or site.battery is None:
-        return site.pv_rated_kw, "rating"
-    generator = site.generator
-    least_kw = 0.0
-    if plant.generator_carries and generator is not None:
-        least_kw = generator.min_kw + GENERATOR_MARGIN_FRAC * generator.rated_kw
-    room_kw = plant.load_kw - wind_kw - least_kw + _can_charge_kw(site.battery, plant)
-    return room_kw, "island: the battery can charge no faster"
-
-
-def _can_charge_kw(battery: BatteryParameters, plant: Estimate) -> float:
-    if plant.soc_frac is None:
-        return 0.0
-    below_kwh = max(0.0, battery.soc_max_frac - plant.soc_frac) * battery.capacity_kwh
-    return min(plant.charge_limit_kw, battery.charge_max_kw, below_kwh / TAPER_H)
+        bounds = [Bound(0.0, pv.rated_kw, "rating"), Bound(None, limit_kw, reason)]
+        if is_stopped(state):
+            bounds.append(Bound(None, 0.0, "emergency stop"))
+        guarded[target] = _clip(_wish(verdicts, target, pv.rated_kw), bounds)
