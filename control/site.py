@@ -12,6 +12,14 @@ class PvParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class WindParameters:
+    """A wind turbine's inverter: measured, never curtailed."""
+
+    name: str
+    rated_kw: float
+
+
+@dataclass(frozen=True, slots=True)
 class BatteryParameters:
     """A battery behind its inverter; powers at the AC terminals."""
 
@@ -69,7 +77,7 @@ class SiteParameters:
     hold_s: float  # how long the last good measurement stands in for a missing one
     start_up_s: float  # after this, start-up goes on without the devices that are missing
     pv: tuple[PvParameters, ...] = ()
-    wind: tuple[str, ...] = ()
+    wind: tuple[WindParameters, ...] = ()
     battery: BatteryParameters | None = None
     generator: GeneratorParameters | None = None
     grid: GridParameters | None = None

@@ -35,10 +35,13 @@ class Estimate:
     generator_kw: float | None = None
     grid_kw: float | None = None
     load_kw: float | None = None
+    measured_net_kw: float | None = None  # battery, generator and grid together, see `net_kw`
+    pv_answering_kw: float | None = None  # see `pv_seen_kw`
     soc_frac: float | None = None
-    charge_limit_kw: float = 0.0  # live, 0 when unknown
-    discharge_limit_kw: float = 0.0
+    charge_limit_kw: float | None = None  # live, both >= 0
+    discharge_limit_kw: float | None = None
     grid_present: bool = False
+    grid_for_s: float = float("inf")  # so long the grid has been present, or absent
     generator_phase: str = "unknown"
     generator_available: bool = False
     emergency_stop: bool = False
@@ -54,14 +57,27 @@ class Estimate:
         """PV plus wind, unknown ones left out."""
         return (self.pv_kw or 0.0) + (self.wind_kw or 0.0)
 
+    @property
+    def pv_seen_kw(self) -> float:
+        """PV of the inverters that answer; guesses for silent ones left out."""
+        return (self.pv_kw or 0.0) if self.pv_answering_kw is None else self.pv_answering_kw
+
+    @property
+    def net_kw(self) -> float | None:
+        """What PV and wind leave of the load; known without them where all else is measured."""
+        if self.measured_net_kw is not None:
+            return self.measured_net_kw
+        return None if self.load_kw is None else self.load_kw - self.sources_kw
+
 
 @dataclass(frozen=True, slots=True)
 class GeneratorState:
     """Our side of the generator's sequence; the times are monotonic."""
 
     run: bool = False  # what we ask for
-    since_s: float = float("-inf")  # of the last change of `run`
+    since_s: float = float("-inf")  # of the last change of `run`; -inf before the first look
     carried: bool = False  # this run has reached the phase in which the set takes load
+    still_since_s: float | None = None  # it was seen still since then, although it had carried
     attempts: int = 0  # failed starts in a row
     locked: str = ""  # why no start is tried, until acknowledged
     low_soc: bool = False  # hysteresis of the rule that saves an island's battery
@@ -76,6 +92,8 @@ class Obedience:
     status: str  # settling, obeyed, unacknowledged, disobeyed, not applicable
     since_s: float  # monotonic, of the status
     deviates_since_s: float | None = None
+    lowest: float = 0.0  # what was commanded lately: the device may still be on its way from there
+    highest: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,4 +112,7 @@ class State:
     battery_kw: float | None = None  # last commanded setpoint: ramps start there
     pv_limit_kw: float | None = None
     emergency_latched: bool = False
+    acknowledged: bool = False  # the acknowledgement of the last cycle: only a new one counts
+    absent: tuple[tuple[str, float], ...] = ()  # devices and when they were last missing
     grid_seen_s: float | None = None  # since when the grid has been inside its band
+    grid_lost_s: float | None = None  # since when it has been outside

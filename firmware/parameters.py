@@ -6,6 +6,7 @@ from control.site import (
     GridParameters,
     PvParameters,
     SiteParameters,
+    WindParameters,
 )
 from firmware.config import Site
 from firmware.config_models import Battery, Generator, Grid
@@ -21,7 +22,7 @@ def site_parameters(site: Site) -> SiteParameters:
         hold_s=max(site.safety.hold_s, 2.0 * site.loop.period_s),
         start_up_s=site.safety.start_up_s,
         pv=tuple(PvParameters(pv.name, pv.rated_kw) for pv in site.pv),
-        wind=tuple(wind.name for wind in site.wind),
+        wind=tuple(WindParameters(wind.name, wind.rated_kw) for wind in site.wind),
         battery=_battery(site.battery[0]) if site.battery else None,
         generator=_generator(site.generator[0]) if site.generator else None,
         grid=_grid(site, site.grid) if site.grid else None,
