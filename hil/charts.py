@@ -19,6 +19,7 @@ from hil.report_ticks import TimeTick, ValueScale, time_ticks
 WIDTH = 1500.0  # of the inner SVG, in its own units
 MANY_MARKS = 12
 LAST_FRAC = 0.97  # a tick further right has no room to its right
+MARK_APART_SHARE = 0.002  # marks closer to each other than this look like one
 MARK_GAP_SHARE = 0.022  # a fault's number needs so much of the width
 
 
@@ -194,14 +195,15 @@ def time_grid(axis: TimeAxis, height: int) -> str:
 
 
 def marks(axis: TimeAxis, height: int) -> str:
-    """The axis' marks as dashed lines, numbered where there is room."""
+    """The axis' marks, in the order of time, as dashed lines, numbered where there is room."""
     parts = []
     style = "mark many" if len(axis.marks) > MANY_MARKS else "mark"
-    labelled = -1.0
+    drawn = labelled = -1.0
     for mark in axis.marks:
         share = axis.share(mark.utc_s)
-        if not 0.0 <= share <= 1.0:
+        if not 0.0 <= share <= 1.0 or share - drawn < MARK_APART_SHARE:
             continue
+        drawn = share
         x = f"{100.0 * share:.3f}%"
         parts.append(
             f'<g class="{style}"><title>{escape(mark.text)}</title>'

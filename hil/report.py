@@ -195,13 +195,13 @@ def _tiles(result: Result) -> str:
     def of(key: str) -> float | None:
         return number(summary, key)
 
-    def rules(key: str, unit: str) -> str:
+    def rules(key: str) -> str:
         value = of(key)
-        return "" if value is None else f"rule-based {figure(value, unit)}"
+        return "" if value is None else f"rule-based {figure(value)}"
 
     error = of("energy_balance_error_frac")
     tiles: Sequence[tuple[str, str, str, bool | None]] = (
-        ("Cost", figure(of("cost"), result.currency), rules("cost_rule_based", ""), cheap(summary)),
+        ("Cost", figure(of("cost"), result.currency), rules("cost_rule_based"), cheap(summary)),
         (
             "Limit violations",
             figure(of("limit_violations"), decimals=0),
@@ -211,7 +211,7 @@ def _tiles(result: Result) -> str:
         (
             "Load unserved",
             figure(of("unserved_kwh"), "kWh"),
-            rules("unserved_rule_based_kwh", ""),
+            rules("unserved_rule_based_kwh"),
             _none(of("unserved_kwh")),
         ),
         (
@@ -220,7 +220,7 @@ def _tiles(result: Result) -> str:
             "" if of("cycles") is None else f"of {figure(of('cycles'), decimals=0)}",
             _none(of("cycles_missed")),
         ),
-        ("Fuel", figure(of("fuel_l"), "l"), rules("fuel_rule_based_l", ""), None),
+        ("Fuel", figure(of("fuel_l"), "l"), rules("fuel_rule_based_l"), None),
         (
             "Energy balance",
             small_percent(error),

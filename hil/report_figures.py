@@ -244,7 +244,7 @@ def generator_power(series: Series) -> Figure | None:
 def cost_so_far(series: Series) -> Figure | None:
     """The cost of both controllers as it grew."""
     ours, rules = series.controller("cost"), series.rules("cost")
-    chart = series.chart("cost", series.result.currency, [ours, rules], 190)
+    chart = series.chart("cost-so-far", series.result.currency, [ours, rules], 190)
     if chart is None:
         return None
     if rules is not None:

@@ -81,7 +81,7 @@ class Target:
             chart.line(foreseen, "first", label, times=times)
         if band is not None:
             chart.steps(band[1], PLAN_STYLE, "p50")
-        return Figure(f"{self.title}: forecast and truth", "", chart, self._said())
+        return Figure(f"{self.title}: forecast and truth", "", chart, self._description())
 
     def _steps(self) -> tuple[float, float, int]:
         """Start, length and number of the steps of UTC that cover the run."""
@@ -107,7 +107,7 @@ class Target:
 
     def _kept(self, shots: Sequence[ForecastShot]) -> Score | None:
         low, middle, high = (
-            np.concatenate([np.array(self._said_by(shot)[index], float) for shot in shots])
+            np.concatenate([np.array(self._quantiles_of(shot)[index], float) for shot in shots])
             for index in range(3)
         )
         truth = np.concatenate([self._came_after(shot) for shot in shots])
@@ -117,7 +117,7 @@ class Target:
         return self._score(name, source, truth, (low, middle, high))
 
     def _came_after(self, shot: ForecastShot) -> Floats:
-        steps = (shot.start_utc_s, shot.step_s, len(self._said_by(shot)[1]))
+        steps = (shot.start_utc_s, shot.step_s, len(self._quantiles_of(shot)[1]))
         return step_means(self.series.axis.times, self.truth, *steps)
 
     def _score(self, name: str, source: str, truth: Floats, band: Band) -> Score | None:
@@ -135,12 +135,12 @@ class Target:
         return Score(name, source, steps, float(inside.mean()), rmse_kw, float(error.mean()))
 
     def _within_run(self, shot: ForecastShot) -> tuple[Floats, Floats]:
-        axis, middle = self.series.axis, np.array(self._said_by(shot)[1], np.float64)
+        axis, middle = self.series.axis, np.array(self._quantiles_of(shot)[1], np.float64)
         times = shot.start_utc_s + shot.step_s * (np.arange(len(middle), dtype=np.float64) + 0.5)
         within = (times >= axis.start_s) & (times <= axis.end_s)
         return times[within], middle[within]
 
-    def _said_by(self, shot: ForecastShot) -> tuple[tuple[float, ...], ...]:
+    def _quantiles_of(self, shot: ForecastShot) -> tuple[tuple[float, ...], ...]:
         return shot.pv_kw if self.name == "pv" else shot.load_kw
 
     def _made_at(self, shot: ForecastShot) -> str:
@@ -148,9 +148,10 @@ class Target:
         dated = axis.end_s - axis.start_s > 90_000.0
         return clock(shot.start_utc_s, axis.zone, dated=dated)[:-3]
 
-    def _said(self) -> str:
-        return " ".join(
-            f"{item.name}: {figure(100.0 * item.inside_frac, '%', 0)} inside the band,"
-            f" RMSE {figure(item.rmse_kw, 'kW')}."
-            for item in self.scores()[:1]
-        )
+    def _description(self) -> str:
+        scores = self.scores()
+        if not scores:
+            return "No forecast falls on a moment of which the truth is known."
+        first = scores[0]
+        inside = figure(100.0 * first.inside_frac, "%", 0)
+        return f"{inside} of the truth inside the band, RMSE {figure(first.rmse_kw, 'kW')}."

@@ -11,7 +11,7 @@ TIME_STEPS_S = (
     *(1, 2, 5, 10, 15, 30),
     *(60, 120, 300, 600, 900, 1800),
     *(3600, 7200, 10_800, 21_600, 43_200),
-    *(DAY_S, 2 * DAY_S, 3 * DAY_S, 7 * DAY_S, 14 * DAY_S, 28 * DAY_S, 84 * DAY_S, 364 * DAY_S),
+    *(DAY_S, 2 * DAY_S, 3 * DAY_S, 7 * DAY_S, 14 * DAY_S, 28 * DAY_S),
 )
 MONDAY_S = 3 * DAY_S  # 1970-01-01 was a Thursday
 SEARCH_S = 900  # offsets of time zones, and their changes, are multiples of this
