@@ -6,7 +6,7 @@ process to the log line of the first cycle that gave a setpoint; memory is the l
 processes of the service (PSS: shared pages counted once); CPU is their share of one core once the
 first plan is there, over a time that holds one more plan. Exit status 1: a bound is broken.
 
-    python bench/footprint.py [--seconds 310]
+    python -m bench.footprint [--seconds 310]
 """
 
 import argparse
@@ -19,7 +19,7 @@ import threading
 import time
 from pathlib import Path
 
-from live_site import Running, running
+from bench.live_site import Running, running
 
 SITE = {
     "loop": {"period_s": 1.0, "stale_after_s": 5.0},

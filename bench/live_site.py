@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from hil.inputs import write_history
 from hil.live import served
 from hil.scenario import LoadedScenario

@@ -6,7 +6,7 @@ machine meanwhile. Both series go through the same histogram (buckets of 12 %). 
 inverter hangs and the battery answers garbage in the third quarter of the run, and every setpoint
 is accounted for. Exit status 1: a cycle was lost, or a setpoint was neither obeyed nor flagged.
 
-    python bench/loop.py [--minutes 10] [--period 0.1] [--faults] [--ordinary]
+    python -m bench.loop [--minutes 10] [--period 0.1] [--faults] [--ordinary]
 """
 
 import argparse
@@ -23,9 +23,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from live_site import running
-from setpoints import Truth, account, table
-
+from bench.live_site import running
+from bench.setpoints import Truth, account, table
 from firmware.histogram import Histogram
 
 PRIORITY = 50

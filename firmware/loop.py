@@ -18,7 +18,7 @@ from firmware.realtime import tidy
 from firmware.workers import Workers
 
 STAGES = ("sample", "decide", "actuate", "publish")
-FIRST_TICK_S = 0.25  # the devices of an ordinary site have answered by then
+FIRST_TICK_S = 0.5  # the devices of an ordinary site have answered by then
 
 
 @dataclass(frozen=True, slots=True)
