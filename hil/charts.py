@@ -17,6 +17,7 @@ from hil.report_series import Floats, extremes, mean_of_bins, near_any, runs
 from hil.report_ticks import TimeTick, ValueScale, time_ticks
 
 WIDTH = 1500.0  # of the inner SVG, in its own units
+LONGEST_DAY_S = 90_000.0
 MANY_MARKS = 12
 LAST_FRAC = 0.97  # a tick further right has no room to its right
 MARK_APART_SHARE = 0.002  # marks closer to each other than this look like one
@@ -60,6 +61,11 @@ class TimeAxis:
     def start_s(self) -> float:
         """UTC of the left edge."""
         return float(self.times[0])
+
+    @property
+    def dated(self) -> bool:
+        """Whether times need their date; a day with a clock change does not."""
+        return self.end_s - self.start_s > LONGEST_DAY_S
 
     def share(self, utc_s: float) -> float:
         """Where a moment lies: 0 at the left edge, 1 at the right one."""

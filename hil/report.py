@@ -101,6 +101,7 @@ class Drawing:
             "start": axis.start_s,
             "end": axis.end_s,
             "zone": axis.zone.key,
+            "dated": axis.dated,
             "times": [round(float(t), 1) for t in mean_of_bins(axis.times)],
             "values": self._values,
         }

@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Sequence
 from html import escape
 
+from control.state import Mode
 from hil.charts import Mark, TimeAxis, marks, time_grid
 from hil.report_tables import table
 from hil.report_words import clock, duration
 from hil.result import Happening, Result
 
-MODES = ("starting", "auto", "manual", "degraded", "safe", "stopped")
+MODES = tuple(mode.value for mode in Mode)
 SEVERITIES = ("fault", "alarm", "warning", "info")
 MOST_ROWS = 400
 NAMED_FRAC = 0.09  # a stretch of the strip this wide holds its mode's name
@@ -49,11 +50,10 @@ def strip(result: Result, axis: TimeAxis) -> str:
 
 def mode_table(result: Result, axis: TimeAxis) -> str:
     """Each mode, when, for how long, why."""
-    dated = _dated(axis)
     stretches = _stretches(result, axis)
     rows = [
         (
-            clock(first, axis.zone, dated=dated),
+            clock(first, axis.zone, dated=axis.dated),
             f'<span class="dot mode-{_mode(mode)}"></span>{escape(mode)}',
             duration(last - first),
             escape(reason),
@@ -71,7 +71,6 @@ def event_table(result: Result, axis: TimeAxis) -> str:
     chosen = sorted(by_weight[:MOST_ROWS], key=lambda item: item.utc_s)
     count = Counter(item.severity for item in result.happenings)
     total = ", ".join(_counted(count[name], name) for name in sorted(count, key=_weight))
-    dated = _dated(axis)
     rows = []
     faults = 0
     for item in chosen:
@@ -79,7 +78,7 @@ def event_table(result: Result, axis: TimeAxis) -> str:
         name = f"fault {faults}" if item.severity == "fault" else item.severity
         rows.append(
             (
-                clock(item.utc_s, axis.zone, dated=dated),
+                clock(item.utc_s, axis.zone, dated=axis.dated),
                 f'<span class="badge {_severity(item.severity)}">{escape(name)}</span>',
                 escape(item.key),
                 escape(item.text),
@@ -93,15 +92,11 @@ def event_table(result: Result, axis: TimeAxis) -> str:
 def _stretches(result: Result, axis: TimeAxis) -> list[tuple[float, float, str, str]]:
     """First, last, mode, reason, within the axis."""
     changes = sorted(result.modes, key=lambda item: item[0])
-    ends = [*(since for since, _, _ in changes[1:]), axis.end_s]
-    found = (
-        [
-            (max(since, axis.start_s), min(end, axis.end_s), mode, reason)
-            for (since, mode, reason), end in zip(changes, ends, strict=True)
-        ]
-        if changes
-        else []
-    )
+    ends = [*(since for since, _, _ in changes), axis.end_s][1:]
+    found = [
+        (max(since, axis.start_s), min(end, axis.end_s), mode, reason)
+        for (since, mode, reason), end in zip(changes, ends, strict=True)
+    ]
     return [item for item in found if item[1] > item[0]]
 
 
@@ -151,10 +146,6 @@ def _left(count: int) -> str:
     if count <= MOST_ROWS:
         return ""
     return f'<p class="note">{count - MOST_ROWS} more are in the recording.</p>'
-
-
-def _dated(axis: TimeAxis) -> bool:
-    return axis.end_s - axis.start_s > 90_000.0
 
 
 def _mode(mode: str) -> str:

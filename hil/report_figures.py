@@ -17,6 +17,13 @@ RULES = "Rule-based"
 PLAN = "Plan"
 SOC_LIMITS = ("soc_min_frac", "reserve_soc_frac", "soc_max_frac")
 PLAN_STYLE = "plan"
+STACKED = (
+    ("pv_kw", "pv", "PV"),
+    ("wind_kw", "wind", "Wind"),
+    ("generator_kw", "generator", "Generator"),
+    ("battery_kw", "battery", "Battery"),
+    ("grid_kw", "grid-power", "Grid"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +89,11 @@ class Series:
 
 def powers(series: Series) -> Figure | None:
     """Sources and sinks on each other, the load as a line."""
-    layers = [
-        (name, style, label)
-        for name, style, label in (
-            ("pv_kw", "pv", "PV"),
-            ("wind_kw", "wind", "Wind"),
-            ("generator_kw", "generator", "Generator"),
-            ("battery_kw", "battery", "Battery"),
-            ("grid_kw", "grid-power", "Grid"),
-        )
-        if _seen(series.truth(name))
+    stack = [
+        (values, style, label)
+        for name, style, label in STACKED
+        if (values := series.truth(name)) is not None and _seen(values)
     ]
-    stack = [(_known(series.truth(name)), style, label) for name, style, label in layers]
     load, available = series.truth("load_kw"), series.truth("pv_available_kw")
     zero = np.zeros(len(series.axis.times))
     ups = sum((np.maximum(np.nan_to_num(values), 0.0) for values, _, _ in stack), zero)
@@ -229,11 +229,8 @@ def generator_power(series: Series) -> Figure | None:
     if run is not None:
         told = spans(series.axis.times, np.nan_to_num(run) > 0.5, series.axis.end_s)
         chart.shade(told, "told", "Told to run")
-        note = (
-            f"Told to run for {duration(sum(last - first for first, last in told))}."
-            if told
-            else ""
-        )
+        if told:
+            note = f"Told to run for {duration(sum(last - first for first, last in told))}."
     if rules is not None:
         chart.line(rules, "rules", RULES)
     if ours is not None:
@@ -284,11 +281,6 @@ def _curtailed(series: Series) -> Floats | None:
 def _rms(values: Floats) -> float:
     known = values[np.isfinite(values)]
     return float(np.sqrt((known**2).mean())) if len(known) else np.nan
-
-
-def _known(values: Floats | None) -> Floats:
-    assert values is not None
-    return values
 
 
 def _range(name: str, values: Floats | None, unit: str, decimals: int) -> str:

@@ -145,8 +145,7 @@ class Target:
 
     def _made_at(self, shot: ForecastShot) -> str:
         axis = self.series.axis
-        dated = axis.end_s - axis.start_s > 90_000.0
-        return clock(shot.start_utc_s, axis.zone, dated=dated)[:-3]
+        return clock(shot.start_utc_s, axis.zone, dated=axis.dated)[:-3]
 
     def _description(self) -> str:
         scores = self.scores()
