@@ -7,7 +7,7 @@ from firmware.parameters import site_parameters
 from hil.baseline import RuleBased
 from hil.plant import Energy, Plant, PlantState
 from hil.result import Happening, Result
-from hil.score import Ledger, Violations, balance_error_frac
+from hil.score import HOUR_S, Ledger, Violations, balance_error_frac
 from hil.trace import ControllerTrace, Means, rule_based_values, truth_values
 from hil.world import World
 
@@ -91,7 +91,13 @@ class Observer:
             "sim_s": self._world.elapsed_s,
             "wall_s": wall_s,
             "recording": str(recording),
+            **self._soc_limits(),
         }
+
+    def _soc_limits(self) -> dict[str, float]:
+        batteries = self._world.loaded.site.battery
+        names = ("soc_min_frac", "soc_max_frac", "reserve_soc_frac")
+        return {name: getattr(battery, name) for battery in batteries for name in names}
 
     def result(
         self,
@@ -141,15 +147,24 @@ class Observer:
         }
 
     def _faults(self) -> list[Happening]:
-        start = self._world.start_utc_s
-        return [
+        start, scenario = self._world.start_utc_s, self._world.loaded.scenario
+        broken = [
             Happening(
-                start + fault.at_h * 3600.0,
+                start + fault.at_h * HOUR_S,
                 "fault",
                 fault.kind,
                 f"{fault.target or 'plant'}: {fault.kind} for {fault.for_s:g} s",
             )
-            for fault in self._world.loaded.scenario.fault
+            for fault in scenario.fault
+        ]
+        return broken + [
+            Happening(
+                start + outage.from_h * HOUR_S,
+                "fault",
+                "outage",
+                f"utility: away for {outage.to_h - outage.from_h:g} h",
+            )
+            for outage in scenario.outage
         ]
 
 
