@@ -38,9 +38,19 @@ def background_log(descriptor: int = STANDARD_ERROR, level: int = logging.INFO) 
         yield
     finally:
         root.removeHandler(handler)
-        with contextlib.suppress(queue.Full):
-            lines.put(None, timeout=FLUSH_S)
-            thread.join(FLUSH_S)
+        _end(lines, thread)
+
+
+def _end(lines: Lines, thread: threading.Thread) -> None:
+    """Give the thread a while to write what is left; then drop it."""
+    try:
+        lines.put(None, timeout=FLUSH_S)
+    except queue.Full:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                lines.get_nowait()
+        lines.put(None)
+    thread.join(FLUSH_S)
 
 
 def _write(lines: Lines, descriptor: int) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import gc
 import os
+import resource
 import sys
 import threading
 
@@ -34,7 +35,7 @@ def go_realtime(priority: int) -> str:
     except PermissionError:
         problems.append("SCHED_FIFO is not permitted (LimitRTPRIO)")
     if not _lock_memory():
-        problems.append("locking memory is not permitted (LimitMEMLOCK)")
+        problems.append("locking memory is not permitted (LimitMEMLOCK=infinity)")
     return "; ".join(problems)
 
 
@@ -62,5 +63,9 @@ def tidy() -> None:
 
 
 def _lock_memory() -> bool:
+    """Lock what is and will be; not below a limit, where a later allocation would fail instead."""
+    limited = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] != resource.RLIM_INFINITY
+    if limited and os.geteuid() != 0:
+        return False
     flags = MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT
     return bool(ctypes.CDLL(None, use_errno=True).mlockall(flags) == 0)

@@ -174,17 +174,13 @@ class Worker:
         )
 
     def _warm_start(self, instance: Instance, situation: Situation) -> Schedule | None:
-        """The last schedule moved to the current slot, its end repeated."""
+        """The last schedule, moved to the current slot."""
         if self._last is None:
             return None
         before_utc_s, schedule = self._last
         _, start_utc_s = slot_start(situation, self._site.planner.slot_s)
         shift = int((start_utc_s - before_utc_s) // self._site.planner.slot_s)
-        if not 0 <= shift < instance.steps or len(schedule.grid_kw) != instance.steps:
-            return None
-        index = np.minimum(np.arange(instance.steps) + shift, instance.steps - 1)
-        parts = [getattr(schedule, name)[index] for name in Schedule.__slots__]
-        return Schedule(*parts)
+        return schedule.later(shift) if 0 <= shift < instance.steps else None
 
 
 def _on_grid(history: History) -> History:

@@ -1,0 +1,133 @@
+"""The day ahead as the planner gets it, and its answer as the loop gets it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from control.dispatch import Schedule
+from control.dispatch_instance import Instance
+from control.follow import current_slot
+from control.records import Forecast, Series
+from firmware.config import Site
+from firmware.day_plan import Situation, build_instance, slot_start, to_plan
+from firmware.tariff import Tariff
+
+STEPS, SLOT_S = 96, 900.0
+UTC_S = 1_760_018_400.0 + 130.0  # 2025-10-09 14:00 UTC, 16:00 in Copenhagen, in a slot
+
+
+def situation(**changes: Any) -> Situation:
+    known = {
+        "t_s": 1000.0,
+        "utc_s": UTC_S,
+        "soc_frac": 0.5,
+        "wind_kw": 0.3,
+        "grid_present": True,
+        "generator_run": False,
+        "generator_for_s": 1e9,
+        "generator_usable": False,
+    }
+    return Situation(**{**known, **changes})
+
+
+def forecast(now: Situation) -> Forecast:
+    start_t_s, _ = slot_start(now, SLOT_S)
+    pv = tuple(float(n) / 50.0 for n in range(STEPS))
+    load = (1.0,) * STEPS
+    low, high = (0.0,) * STEPS, (9.0,) * STEPS
+    return Forecast(
+        now.t_s, start_t_s, SLOT_S, Series(low, pv, high, "x"), Series(low, load, high, "x")
+    )
+
+
+def instance(site: Site, **changes: Any) -> Instance:
+    now = situation(**changes)
+    return build_instance(site, Tariff(site.prices, site.site.timezone), forecast(now), now)
+
+
+@given(st.floats(0.0, 1e7), st.floats(0.0, 4e9), st.sampled_from([60, 300, 900, 3600]))
+def test_a_slot_starts_on_the_clock_and_now_lies_in_it(
+    t_s: float, utc_s: float, slot_s: int
+) -> None:
+    start_t_s, start_utc_s = slot_start(situation(t_s=t_s, utc_s=utc_s), slot_s)
+    assert start_utc_s % slot_s == 0.0
+    assert 0.0 <= utc_s - start_utc_s < slot_s
+    assert t_s - start_t_s == pytest.approx(utc_s - start_utc_s, abs=1e-5)
+
+
+def test_medians_prices_and_limits_are_where_they_belong(site: Site) -> None:
+    made = instance(site)
+    assert made.steps == STEPS
+    assert made.step_h == 0.25
+    assert made.load_kw.tolist() == [1.0] * STEPS
+    assert made.pv_kw[50] == 1.0
+    assert set(made.wind_kw) == {0.3}
+    dear = np.flatnonzero(made.price_buy_per_kwh == 0.48)
+    assert dear.tolist() == list(range(4, 20))  # 17 to 21 o'clock, from 16 o'clock on
+    assert set(made.import_max_kw) == {10.0}
+    assert set(made.export_max_kw) == {5.0}
+    assert made.diesel.rated_kw == 0.0
+
+
+def test_on_an_island_the_grid_gives_nothing_and_the_generator_may_run(site: Site) -> None:
+    made = instance(site, grid_present=False, generator_usable=True, generator_run=True)
+    assert set(made.import_max_kw) == set(made.export_max_kw) == {0.0}
+    assert made.diesel.rated_kw == 6.0
+    assert made.diesel.initial_on
+    assert made.diesel.min_up_h == 0.5
+    assert made.energy_value_per_kwh > 0.0
+
+
+def test_a_generator_that_never_ran_has_rested_for_long(site: Site) -> None:
+    made = instance(site, grid_present=False, generator_usable=True, generator_for_s=1e9)
+    assert 100.0 < made.diesel.initial_time_in_state_h < float("inf")
+
+
+@pytest.mark.parametrize(
+    ("soc_frac", "connected", "floor"),
+    [
+        (0.5, True, 0.25),  # the reserve
+        (0.2, True, 0.2),  # below it: kept, not charged at once
+        (0.1, True, 0.15),  # below the floor
+        (0.5, False, 0.15),
+        (1.2, True, 0.25),
+        (-0.3, False, 0.15),
+    ],
+)
+def test_the_reserve_is_kept_beside_a_grid(
+    site: Site, soc_frac: float, connected: bool, floor: float
+) -> None:
+    battery = instance(site, soc_frac=soc_frac, grid_present=connected).battery
+    assert battery.soc_min_frac == floor
+    assert battery.soc_initial_frac == min(1.0, max(0.0, soc_frac))
+
+
+def test_an_unknown_charge_means_no_battery(site: Site) -> None:
+    assert instance(site, soc_frac=None).battery.capacity_kwh == 0.0
+
+
+def test_a_schedule_becomes_a_plan_in_monotonic_time(site: Site) -> None:
+    now = situation()
+    ahead, problem = forecast(now), instance(site)
+    battery_kw = np.where(np.arange(STEPS) < 8, -1.0, 0.0)
+    none = np.zeros(STEPS)
+    grid_kw = problem.load_kw - problem.pv_kw - problem.wind_kw - battery_kw
+    schedule = Schedule(battery_kw, np.zeros(STEPS, dtype=bool), none, grid_kw, none, none, none)
+    plan = to_plan(site, ahead, problem, schedule, 12.5, "by hand")
+    assert (plan.issued_t_s, plan.start_t_s) == (1000.0, 870.0)
+    assert plan.expires_t_s == 1000.0 + site.planner.expiry_s
+    assert plan.soc_frac[7] == pytest.approx(0.5 + 2.0 * 0.97 / 12.0, abs=0.02)
+    assert plan.soc_frac[-1] == plan.soc_frac[7]
+    assert all(type(value) is float for value in (*plan.battery_kw, *plan.soc_frac, plan.cost))
+    assert all(type(value) is bool for value in (*plan.generator_on, *plan.cover_deficit))
+    slot = current_slot(plan, 1000.0)
+    assert slot is not None
+    assert (slot.index, slot.battery_kw) == (0, -1.0)
+    slot = current_slot(plan, 870.0 + 900.0 * 8)
+    assert slot is None  # expired before
+    later = current_slot(plan, 870.0 + 900.0 * 3)
+    assert later is not None
+    assert later.index == 3
