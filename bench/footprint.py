@@ -61,6 +61,10 @@ def measure(bench: Running, folder: Path, seconds: float) -> tuple[tuple[float, 
     try:
         start_s = first.wait_s() - began_s
         time.sleep(SETTLE_S)
+        if service.poll() is not None:
+            raise SystemExit(
+                f"the service ended with {service.returncode}: {folder}/controller.log"
+            )
         cpu_s, since_s = _cpu_s(service.pid), time.monotonic()
         most: dict[int, tuple[float, float]] = {}
         while time.monotonic() < since_s + seconds and service.poll() is None:
