@@ -85,10 +85,15 @@ class SunspecInverter(ModbusDevice[InverterMeasurement]):
 
     def release(self, registers: Registers, now_s: float) -> None:
         """Take our limit off, if there is one."""
-        if self._limiting:
-            name = "WMaxLimPctEna" if self._control == 704 else "WMaxLim_Ena"
-            self._sunspec.write(registers, 704 if self._control == 704 else 123, name, [0])
-            self._limiting = False
+        if not self._limiting:
+            return
+        if self._control == 704:
+            self._sunspec.write(registers, 704, "WMaxLimPctEna", [0])
+            # and disarm: a timer that ran on would bring the fallback
+            self._sunspec.write(registers, 704, "WMaxLimPctEnaRvrt", [0, 0, 0])
+        else:
+            self._sunspec.write(registers, 123, "WMaxLim_Ena", [0])
+        self._limiting = False
 
     def _write(
         self, registers: Registers, controls: Snapshot, setpoint: Setpoint

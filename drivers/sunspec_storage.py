@@ -113,6 +113,8 @@ class SunspecStorage(ModbusDevice[BatteryMeasurement]):
         self._commanding = False
         if self._control == 704:
             self._sunspec.write(registers, 704, "WSetEna", [0])
+            # and disarm: a timer that ran on would bring the fallback
+            self._sunspec.write(registers, 704, "WSetEnaRvrt", [0, 0, 0])
             return
         self._sunspec.write(registers, 124, "StorCtl_Mod", [0])
         if self._controls is not None:

@@ -15,14 +15,16 @@ from firmware.config_models import Battery, Device, Generator, Grid, Pv, TcpBus,
 if TYPE_CHECKING:
     from firmware.probe import Probed, ProbedPart
 
-# What is left of our control when this controller is gone.
+# What is left of our control when this controller is gone: docs/fail-safe.md.
 _WITHOUT_US = {
-    "sunspec-inverter": "limit ends after {lease} s: at 0 % (704), or at full power (123)",
-    "victron-gx": "setpoint ends 60 s after the last write; it then only passes through",
-    "sunspec-storage": "setpoint ends after {lease} s: at 0 kW (704), or in its own mode (124)",
+    "sunspec-inverter": "limit ends within {lease} s: at 0 % (704), or at full power (123)",
+    "victron-gx": "setpoint ends 60 s after the last write; idle until a controller is back",
+    "sunspec-storage": "setpoint ends within {lease} s: at 0 kW (704), or in its own mode (124)",
     "deepsea-gencomm": "the start is latched: a running set keeps running",
 }
-_RELAY_DROPS = "run contact drops: it cools down and stops"
+_RELAY_DROPS = "heartbeat ends, its relay opens the run contact: it cools down and stops"
+_RELAY_MAY_STAY = "no heartbeat_pin: with rpi-lgpio it stops, with RPi.GPIO it may keep running"
+_SHORTEST_TIMER_S = 10.0  # what drivers arm at least
 _MEASURED = "nothing: it is only measured"
 
 
@@ -103,11 +105,12 @@ def _bus_row(bus: Any) -> tuple[str, str, str]:
 
 def _facts(device: Device, site: Site) -> tuple[str, str]:
     """A device's limits, and what happens to it without us."""
-    gone = _WITHOUT_US.get(device.driver, _MEASURED).format(lease=f"{site.safety.lease_s:g}")
+    lease_s = max(_SHORTEST_TIMER_S, site.safety.lease_s)
+    gone = _WITHOUT_US.get(device.driver, _MEASURED).format(lease=f"{lease_s:g}")
     if isinstance(device, Wind):
         gone = _MEASURED
     if isinstance(device, Generator) and device.start == "relay":
-        gone = _RELAY_DROPS
+        gone = _RELAY_MAY_STAY if site.gpio.heartbeat_pin is None else _RELAY_DROPS
     return _limits(device), gone
 
 

@@ -178,6 +178,7 @@ def test_704_release_takes_the_limit_off(connected):
     driver.write(registers, limit(2.0), 0.0)
     driver.release(registers, 0.0)
     assert device.get(704, "WMaxLimPctEna") == 0
+    assert device.get(704, "WMaxLimPctEnaRvrt") == device.get(704, "WMaxLimPctRvrtTms") == 0
 
 
 @pytest.mark.parametrize(("model", "controls"), [(123, CONTROLS), (704, CONTROLS_704)])

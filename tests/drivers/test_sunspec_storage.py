@@ -211,7 +211,7 @@ def test_704_with_a_timer_that_does_not_run_is_an_error(connected):
 
 @pytest.mark.parametrize(
     ("values", "writes"),
-    [({"WSetEna": 1, "WSetRvrt": 777}, 0), ({"WSetEna": 1, "WSetRvrt": 0, "WSetEnaRvrt": 1}, 1)],
+    [({"WSetEna": 1, "WSetRvrt": 777}, 0), ({"WSetEna": 1, "WSetRvrt": 0, "WSetEnaRvrt": 1}, 2)],
 )
 def test_only_what_we_or_a_former_run_set_is_released(connected, values, writes):
     der = {701: AC_701, 704: {**DER_CONTROLS, **values}, 713: DER_STORAGE}
