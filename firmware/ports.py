@@ -29,6 +29,7 @@ from drivers.station import DeviceImage
 from firmware.clock import Clock
 from firmware.config import Site
 from firmware.tariff import Price, Tariff
+from firmware.wiring import build_link
 
 M = TypeVar("M")
 PINS_RETRY_S = 5.0
@@ -57,6 +58,8 @@ class Ports:
         self._pins = pins
         self._clock = clock
         self._lockstep = lockstep
+        addresses = {str(build_link(bus)): bus.name for bus in site.bus}
+        self._bus_names = sorted(addresses.items(), key=lambda item: -len(item[0]))
         self._tariff = Tariff(site.prices, site.site.timezone)
         self._zone = ZoneInfo(site.site.timezone)
         self._sun = (float("-inf"), 0.0)  # UTC of the last computation, elevation
@@ -108,7 +111,7 @@ class Ports:
         self._open_pins(now_s)
 
         def seen(name: str, kind: type[M]) -> Observed[M]:
-            return _observed(images[name], kind, now_s, site.loop.stale_after_s)
+            return self._observed(images[name], kind, now_s)
 
         return Sample(
             cycle=cycle,
@@ -168,7 +171,7 @@ class Ports:
                 )
             elif not images[setpoint.device].online and not ack.error:
                 ack = replace(ack, error=images[setpoint.device].error)
-            applied.append(ack)
+            applied.append(replace(ack, error=self._told(ack.error)) if ack.error else ack)
         return tuple(applied)
 
     def _is_on_bus(self, setpoint: Setpoint) -> bool:
@@ -189,6 +192,25 @@ class Ports:
             self._clock.monotonic(),
             "" if held is not None else self._pins_error or "no relay",
         )
+
+    def _observed(self, image: DeviceImage, kind: type[M], now_s: float) -> Observed[M]:
+        """One device's measurement with age and quality: good only while fresh."""
+        measurement = image.measurement
+        if measurement is None:
+            return Observed(None, float("inf"), Quality.BAD, self._told(image.error))
+        if not isinstance(measurement, kind):
+            return Observed(None, float("inf"), Quality.BAD, "the driver reads something else")
+        age_s = now_s - image.read_at_s
+        if age_s > self._site.loop.stale_after_s:
+            reason = self._told(image.error) or "not read in time"
+            return Observed(measurement, age_s, Quality.STALE, reason)
+        return Observed(measurement, age_s, Quality.GOOD, "")
+
+    def _told(self, error: str) -> str:
+        """An error with the bus's name for its address, which on the bench is never the same."""
+        for address, name in self._bus_names if error else ():
+            error = error.replace(address, name)
+        return error
 
     # --- the Pi's own pins -----------------------------------------------------------------
 
@@ -243,16 +265,3 @@ class Ports:
 
 def _hour(moment: datetime) -> float:
     return moment.hour + moment.minute / 60.0 + moment.second / 3600.0
-
-
-def _observed(image: DeviceImage, kind: type[M], now_s: float, stale_after_s: float) -> Observed[M]:
-    """One device's measurement with age and quality: good only while fresh."""
-    measurement = image.measurement
-    if measurement is None:
-        return Observed(None, float("inf"), Quality.BAD, image.error)
-    if not isinstance(measurement, kind):
-        return Observed(None, float("inf"), Quality.BAD, "the driver reads something else")
-    age_s = now_s - image.read_at_s
-    if age_s > stale_after_s:
-        return Observed(measurement, age_s, Quality.STALE, image.error or "not read in time")
-    return Observed(measurement, age_s, Quality.GOOD, "")
