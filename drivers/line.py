@@ -2,7 +2,6 @@
 
 import logging
 import os
-import select
 import struct
 import termios
 import time
@@ -14,6 +13,7 @@ from pymodbus.exceptions import ConnectionException, ModbusException
 from pymodbus.pdu import ModbusPDU
 
 from drivers.device import BusError, DeviceError, Registers, Table
+from drivers.serial_client import SerialClient
 
 # A failed request is told once, as a BusError; pymodbus would tell it again on stderr.
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
@@ -70,27 +70,10 @@ class RtuLink:
 Link = TcpLink | RtuLink
 
 
-class _SerialClient(ModbusSerialClient):
-    """Waits for bytes in select; pymodbus itself naps twice for four characters per answer."""
-
-    def recv(self, size: int | None) -> bytes:
-        del size  # as much as there is: the caller collects until the frame is complete
-        port = self.socket
-        if port is None:
-            raise ConnectionException("port is closed")
-        try:
-            if not select.select([port.fileno()], [], [], self.comm_params.timeout_connect)[0]:
-                return b""
-            return bytes(port.read(max(1, port.in_waiting)))
-        except OSError as error:
-            self.close()  # type: ignore[no-untyped-call]
-            raise ConnectionException(str(error)) from error
-
-
 def _client(link: Link) -> ModbusTcpClient | ModbusSerialClient:
     if isinstance(link, TcpLink):
         return ModbusTcpClient(link.host, port=link.port, timeout=link.timeout_s, retries=0)
-    return _SerialClient(
+    return SerialClient(
         link.port,
         baudrate=link.baudrate,
         parity=link.parity,
