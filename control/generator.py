@@ -8,7 +8,6 @@ from control.state import Estimate, GeneratorState
 MAX_ATTEMPTS = 3
 STILL_S = 10.0  # so long a running set has to be seen still: a lock needs a human to undo
 WARMING_SLACK_S = 900.0  # the set's own warm-up may be longer than the site file says
-TURNING = ("starting", "warming", "running")
 STILL = ("stopped", "cooling")
 
 
@@ -49,15 +48,16 @@ def _first_look(
 ) -> GeneratorState:
     """Take the set as a new process finds it; what was before is not known.
 
-    One that turns in auto mode is taken over, its minimum run behind it; one that cools down begins
-    its rest; one that stands still has rested.
+    In auto mode one that carries is taken over with its minimum run behind it, one that starts with
+    all of it to come; one that cools down begins its rest; one that stands still has rested.
     """
-    if plant.generator_phase in TURNING and plant.generator_available:
-        return replace(state, run=True, since_s=now_s - parameters.min_run_s)
-    if plant.generator_phase in (*TURNING, "cooling"):
-        return replace(state, since_s=now_s)
-    if plant.generator_phase == "stopped":
+    phase, ours = plant.generator_phase, plant.generator_available
+    if phase == "stopped":
         return replace(state, since_s=now_s - parameters.min_rest_s)
+    if phase == "running" and ours:
+        return replace(state, run=True, since_s=now_s - parameters.min_run_s)
+    if phase in ("starting", "warming", "running", "cooling"):
+        return replace(state, run=ours and phase != "cooling", since_s=now_s)
     return state
 
 

@@ -12,7 +12,7 @@ SETTLE_PERIODS = 3.0
 POWER_TOLERANCE_FRAC = 0.08  # of rating
 POWER_TOLERANCE_KW = 0.15
 GENERATOR_SLACK_S = 30.0
-FOLLOW_S = 10.0  # a device may take this long over its whole range
+LAG_S = 5.0  # a device may follow with this time constant
 RECONNECT_S = 60.0  # of a battery's inverter to a grid that has come back
 FLAGGED = ("disobeyed", "unacknowledged")
 
@@ -33,7 +33,7 @@ def _advance(
     if old is None:
         commanded = ack.commanded
         old = Obedience(ack.device, ack.quantity, "settling", now_s, None, commanded, commanded)
-    item = _widened(site, old, ack, 0.0 if state.t_s is None else max(0.0, now_s - state.t_s))
+    item = _widened(old, ack, 0.0 if state.t_s is None else max(0.0, now_s - state.t_s))
     status = _asleep(site, ack, sample, state) or _acknowledged(ack)
     status = status or _obeyed(site, item, ack, sample, state)
     deviates_s: float | None = None
@@ -45,23 +45,15 @@ def _advance(
     return replace(item, status=status, since_s=since_s, deviates_since_s=deviates_s)
 
 
-def _widened(site: SiteParameters, item: Obedience, ack: Ack, step_s: float) -> Obedience:
-    """The interval from what was commanded lately to what is now; it closes within `FOLLOW_S`.
+def _widened(item: Obedience, ack: Ack, step_s: float) -> Obedience:
+    """The interval from what was commanded lately to what is now, closing with `LAG_S`.
 
     A device that is always on its way after a fast load never stands where it was last sent.
     """
-    closing = step_s / FOLLOW_S * _span(site, ack)
-    return replace(
-        item,
-        lowest=min(ack.commanded, item.lowest + closing),
-        highest=max(ack.commanded, item.highest - closing),
-    )
-
-
-def _span(site: SiteParameters, ack: Ack) -> float:
-    if site.battery and ack.device == site.battery.name:
-        return site.battery.charge_max_kw + site.battery.discharge_max_kw
-    return next((pv.rated_kw for pv in site.pv if pv.name == ack.device), 1.0)
+    weight = step_s / (step_s + LAG_S)
+    lowest = item.lowest + weight * (ack.commanded - item.lowest)
+    highest = item.highest + weight * (ack.commanded - item.highest)
+    return replace(item, lowest=min(ack.commanded, lowest), highest=max(ack.commanded, highest))
 
 
 def _patience_s(site: SiteParameters, ack: Ack) -> float:

@@ -5,7 +5,7 @@ quantity into a value that the plant can bear; where limits contradict, the late
 more important, holds: best effort, never "infeasible".
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from control.arbiter import Target, Verdict, clamp
 from control.curtail import GENERATOR_MARGIN_FRAC, GRID_MARGIN_FRAC, TAPER_H, pv_limits
@@ -68,10 +68,12 @@ def _guard_generator(
         return state.generator
     target = (parameters.name, Quantity.RUN)
     wish = _wish(verdicts, target, 0.0)
-    wanted = wish.value >= 0.5 and not is_stopped(state)
-    done = sequence(parameters, state.generator, state.estimate, wanted, now_s)
+    wanted = wish.value >= 0.5
+    plant = replace(state.estimate, emergency_stop=is_stopped(state))
+    done = sequence(parameters, state.generator, plant, wanted, now_s)
     value = float(done.state.run)
-    guarded[target] = wish if value == wish.value else wish.clipped(value, done.clip)
+    granted = done.state.run == wanted
+    guarded[target] = replace(wish, value=value) if granted else wish.clipped(value, done.clip)
     return done.state
 
 
