@@ -532,7 +532,7 @@ def test_no_content_breaks_the_reader(edits: list[tuple[Any, Any]], key: str) ->
             if value is DROP:
                 del table[place[-1]]
             else:
-                table[place[-1]] = value
+                table[place[-1]] = copy.deepcopy(value)  # no file holds itself
         except (KeyError, IndexError, TypeError):
             continue  # an earlier edit took the place away
     if key:
