@@ -21,7 +21,7 @@ SEQUENCE_STEPS = 48  # half hours
 # Leads in quarter hours at which the network answers; in between linearly.
 KNOTS = (*range(1, 5), *range(6, 13, 2), *range(16, 97, 4))
 CHANNELS = 3
-SPREAD_CLIP = 5.0
+SPREAD_CLIP = 6.0
 CLEARNESS_CLIP = 1.6
 CLEARNESS_WINDOWS = (1, 2, 4, 8, 16, 96)  # quarter hours back from the origin
 DEPARTURE_WINDOWS = (1, 2, 4, 8, 16, 32, 96, 192)
@@ -87,9 +87,13 @@ def to_quarters(days: Floats, per_day: int) -> Floats:
 
 
 def from_quarters(quarters: Floats, per_day: int) -> Floats:
-    """Bring (B, 96) to a grid of `per_day`: repeats, or means."""
+    """Bring (B, 96) to a grid of `per_day`: lines between the quarters' middles, or means."""
     if per_day >= QUARTERS:
-        return np.repeat(quarters, per_day // QUARTERS, axis=1)
+        parts = per_day // QUARTERS
+        at = ((np.arange(per_day) + 0.5) / parts - 0.5).clip(0, QUARTERS - 1)
+        left = at.astype(int).clip(max=QUARTERS - 2)
+        share = at - left
+        return np.asarray((1 - share) * quarters[:, left] + share * quarters[:, left + 1])
     return cast(Floats, quarters.reshape(len(quarters), per_day, -1).mean(axis=2))
 
 

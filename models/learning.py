@@ -26,8 +26,8 @@ PRACTICES_PER_DAY = DAY_S // PRACTICE_EVERY_S
 PRACTICES_PER_WEEK = 7 * PRACTICES_PER_DAY
 LEAST_DAYS = 7.0
 EDGES_S = (900, 1800, 3600, 7200, 14_400, 28_800, 57_600, DAY_S)  # ranges of leads, by their ends
-PRIOR_STD = 0.5
-INDEPENDENT_PER_DAY = 6.0
+PRIOR_STD = 0.2
+INDEPENDENT_S = 43_200.0  # errors of a lead are worth so many seconds / lead a day
 BEYOND_FRAC = 0.1
 WIDTH_LIMITS = (0.3, 4.0)
 
@@ -140,11 +140,11 @@ def newest_s(history: History, day: int) -> tuple[int, int]:
 
 def learn(practice: Practice, step_s: int) -> Adjustment | None:
     """Fit one adjustment; None while there is less than a week of practice."""
-    per_day = practice.outcome.shape[1]
+    leads_per_day = practice.outcome.shape[1]
     least = LEAST_DAYS * PRACTICES_PER_DAY
-    weights = np.zeros((len(practice.candidates) - 1, per_day))
-    below, above = np.ones(per_day), np.ones(per_day)
-    ends = (np.arange(per_day) + 1) * step_s
+    weights = np.zeros((len(practice.candidates) - 1, leads_per_day))
+    below, above = np.ones(leads_per_day), np.ones(leads_per_day)
+    ends = (np.arange(leads_per_day) + 1) * step_s
     bins = np.searchsorted(EDGES_S, ends)
     for index in np.unique(bins):
         leads = np.flatnonzero(bins == index)
@@ -156,7 +156,8 @@ def learn(practice: Practice, step_s: int) -> Adjustment | None:
         others = practice.candidates[1:][:, :, leads][:, known]
         offsets = np.where(np.isfinite(others), others - first[known], 0.0)
         rows = known.any(axis=1).sum()
-        independent = INDEPENDENT_PER_DAY * rows / PRACTICES_PER_DAY
+        per_day = min(max(INDEPENDENT_S / EDGES_S[index], 1.0), PRACTICES_PER_DAY)
+        independent = per_day * rows / PRACTICES_PER_DAY
         mix = _shrunk(offsets, error, independent)
         weights[:, leads] = mix[:, None]
         left = error - mix @ offsets
@@ -169,7 +170,7 @@ def learn(practice: Practice, step_s: int) -> Adjustment | None:
 def _shrunk(offsets: Floats, error: Floats, independent: float) -> Floats:
     """Weights between 0 and 1 that explain the error (n,) by offsets (J - 1, n).
 
-    Bayesian least squares with prior weights of 0 +- 0.5 and as many independent errors as given,
+    Bayesian least squares with prior weights of 0 +- 0.2 and as many independent errors as given,
     for neighbouring forecasts err alike; negative weights are left out, a sum above 1 is scaled.
     """
     gram, moment = offsets @ offsets.T, offsets @ error

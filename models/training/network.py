@@ -30,8 +30,13 @@ class TowardsStart(tf.keras.regularizers.Regularizer):  # type: ignore[misc]
         return self.strength * tf.reduce_sum(tf.square(weights - self.start))
 
 
-def build(linear: Linear) -> Any:
-    """The model: sequence (48, 3) and flat (F) to knots x (centre, below, above), flattened."""
+def build(linear: Linear, seed: int) -> Any:
+    """The model: sequence (48, 3) and flat (F) to knots x (centre, below, above), flattened.
+
+    Seeds everything random here and in `fit`.
+    """
+    tf.keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
     knots = len(features.KNOTS)
     kernel = np.zeros((len(linear.weights), knots, 3), dtype=np.float32)
     kernel[:, :, 0] = linear.weights
@@ -72,9 +77,8 @@ def loss(truth_and_weight: Any, answer: Any) -> Any:
     return tf.reduce_mean(total)
 
 
-def fit(model: Any, learn: Examples, check: Examples, seed: int) -> list[float]:
+def fit(model: Any, learn: Examples, check: Examples) -> list[float]:
     """Train and keep the weights of the epoch that was best on `check`; returns its losses."""
-    tf.keras.utils.set_random_seed(seed)
     model.compile(optimizer=tf.keras.optimizers.Adam(LEARNING_RATE), loss=loss)
     stop = tf.keras.callbacks.EarlyStopping(patience=3, restore_best_weights=True)
     rate = tf.keras.callbacks.LearningRateScheduler(

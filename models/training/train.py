@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models import features
 from models.gru import FORMAT, Network, sidecar
@@ -29,8 +30,8 @@ def train(
 ) -> dict[str, Any]:
     """Write `<target>.tflite`, `<target>_float.tflite`, sidecars and the card into `out`.
 
-    Returns the sidecar. The same data, seed and TensorFlow version give the same weights up to
-    the order of floating-point sums. Raises RuntimeError when the converter fails.
+    Returns the sidecar. The same data, seed, TensorFlow version and kind of processor give
+    the same weights. Raises RuntimeError when the converter fails.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     say(f"reading {len(data)} file(s)")
@@ -40,12 +41,12 @@ def train(
     linear = ridge.fit(learn)
     from models.training import network  # TensorFlow: only when the data are good
 
-    model = network.build(linear)
-    losses = network.fit(model, learn, check, seed)
+    model = network.build(linear, seed)
+    losses = network.fit(model, learn, check)
     say(f"{len(losses)} epochs, check loss {losses[0]:.4f} -> {min(losses):.4f}")
     out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
-    samples = learn.take(rng.choice(len(learn), min(SAMPLES, len(learn)), replace=False))
+    samples = learn.take(_representative(linear.centre(learn.flat), rng))
     with tempfile.TemporaryDirectory() as folder:
         network.export(model, Path(folder) / "saved")
         np.savez(Path(folder) / "samples.npz", sequence=samples.sequence, flat=samples.flat)
@@ -88,6 +89,13 @@ def _split(examples: Examples, seed: int) -> tuple[Examples, Examples]:
         examples.take(np.flatnonzero(~chosen[blocks])),
         examples.take(np.flatnonzero(chosen[blocks])),
     )
+
+
+def _representative(centre: Floats, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Examples at random, and those with the largest answers: int8 cannot say more than they do."""
+    count = min(SAMPLES, len(centre))
+    extreme = np.argsort(np.abs(centre).max(axis=1))[-count // 4 :]
+    return np.concatenate([rng.choice(len(centre), count, replace=False), extreme])
 
 
 def _convert(folder: Path, out: Path, dtype: str) -> None:

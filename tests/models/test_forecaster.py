@@ -41,7 +41,7 @@ def _same(one: Forecasts, other: Forecasts) -> bool:
 @pytest.mark.parametrize("learning", [True, False])
 @pytest.mark.parametrize("target", TARGETS)
 @settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     at=st.integers(0, 44 * 96),

@@ -1,0 +1,1 @@
+"""Weights that ship, each with its description; see MODEL_CARD.md."""
