@@ -64,7 +64,8 @@ def _section(described: dict[str, Any]) -> str:
     leads = list(figures["int8"])
     lines += [
         "",
-        "RMSE of the centre on blocks kept out of training, in the network's own unit:",
+        "RMSE of the centre in the network's own unit, on blocks of days kept out of training",
+        "(though other grids or neighbours of those days may have been in it):",
         "",
         "| | " + " | ".join(leads) + " |",
         "|---|" + "---|" * len(leads),

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from models import features
 from models.gru import FORMAT, Network, sidecar
-from models.history import Floats, Target
+from models.history import Floats, HistoryError, Target
 from models.training import card, ridge
 from models.training.examples import Examples, collect
 
 CHECK_FRAC = 0.12
 CHECK_BLOCK = 200  # neighbouring examples go to the same side of the split
+LEAST_EXAMPLES = 2 * CHECK_BLOCK
 SAMPLES = 400  # representative examples for the quantisation
 COMPARED = 1500
 
@@ -36,6 +37,8 @@ def train(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     say(f"reading {len(data)} file(s)")
     examples = collect(data, target, seed)
+    if len(examples) < LEAST_EXAMPLES:
+        raise HistoryError(f"{len(examples)} usable examples; {LEAST_EXAMPLES} are the least")
     learn, check = _split(examples, seed)
     say(f"{len(learn)} examples, {len(check)} to check, {len(set(examples.site))} series")
     linear = ridge.fit(learn)
@@ -84,7 +87,7 @@ def _split(examples: Examples, seed: int) -> tuple[Examples, Examples]:
     rng = np.random.default_rng(seed)
     blocks = np.arange(len(examples)) // CHECK_BLOCK
     chosen = rng.random(blocks[-1] + 1) < CHECK_FRAC
-    chosen[0], chosen[-1] = True, len(chosen) == 1
+    chosen[0], chosen[-1] = True, False
     return (
         examples.take(np.flatnonzero(~chosen[blocks])),
         examples.take(np.flatnonzero(chosen[blocks])),
