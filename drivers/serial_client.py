@@ -22,6 +22,8 @@ class SerialClient(ModbusSerialClient):
 
     def connect(self) -> bool:
         """Open the port; an adapter that takes no bytes must not hold the bus either."""
+        if self.socket is not None:  # pymodbus asks before every request
+            return True
         opened = super().connect()
         if opened and self.socket is not None:
             self.socket.write_timeout = self.comm_params.timeout_connect

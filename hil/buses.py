@@ -23,6 +23,8 @@ class Buses:
         self.devices: dict[str, SimulatedDevice] = {
             device.name: device for bus in self.buses.values() for device in bus.devices
         }
+        self._parts: list[Controls] = []
+        self._together = Controls()
 
     def __enter__(self) -> "Buses":
         return self
@@ -51,7 +53,10 @@ class Buses:
 
     def controls(self, now_s: float) -> Controls:
         """What all devices together command the plant."""
-        return combined(device.controls(now_s) for device in self.devices.values())
+        parts = [device.controls(now_s) for device in self.devices.values()]
+        if parts != self._parts:  # they seldom change from step to step
+            self._parts, self._together = parts, combined(parts)
+        return self._together
 
     def set_fault(self, fault: Fault, target: str, active: bool = True) -> None:
         """Switch a fault of a device or of a bus, by name, on or off."""
