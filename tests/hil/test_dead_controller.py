@@ -189,17 +189,21 @@ def controller(
             text=True,
         )
 
+        def wait_for_relay(level: int | None) -> None:
+            deadline_s = time.monotonic() + 20
+            while world.pi.output(RELAY_PIN) != level:
+                assert time.monotonic() < deadline_s
+                time.sleep(0.01)
+
         def kill() -> None:
             process.kill()
             process.wait()
-            deadline_s = time.monotonic() + 20
-            while world.pi.output(RELAY_PIN) == 1:  # the kernel takes the lines back
-                assert time.monotonic() < deadline_s
-                time.sleep(0.01)
+            wait_for_relay(None)  # the kernel takes the lines back
 
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "holds\n"
+            wait_for_relay(1 if command[1] == "relay" else None)
             yield kill
         finally:
             process.kill()
