@@ -23,7 +23,7 @@ _WITHOUT_US = {
     "deepsea-gencomm": "the start is latched: a running set keeps running",
 }
 _RELAY_DROPS = "heartbeat ends, its relay opens the run contact: it cools down and stops"
-_RELAY_MAY_STAY = "no heartbeat_pin: with rpi-lgpio it stops, with RPi.GPIO it may keep running"
+_RELAY_MAY_STAY = "no heartbeat_pin: while the Pi has power the contact may stay closed"
 _SHORTEST_TIMER_S = 10.0  # what drivers arm at least
 _MEASURED = "nothing: it is only measured"
 
