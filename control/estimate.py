@@ -206,21 +206,22 @@ def _grid_presence(site: SiteParameters, state: State, sample: Sample) -> State:
     """
     if site.grid is None:
         return replace(state, estimate=replace(state.estimate, grid_present=False))
-    now_s, present = sample.t_s, state.estimate.grid_present or state.t_s is None
+    first = state.t_s is None
+    since_s = float("-inf") if first else sample.t_s  # what is found at first has long been so
+    present, now_s = state.estimate.grid_present or first, sample.t_s
     seen_s, lost_s = state.grid_seen_s, state.grid_lost_s
     measured = sample.grid.good if sample.grid else None
     if measured is None:
         if present and _battery_disobeys(site, state):
             present, seen_s, lost_s = False, None, now_s
     elif _in_band(site.grid, measured.voltage_v, measured.frequency_hz):
-        if seen_s is None:
-            seen_s = now_s if state.t_s is not None else float("-inf")
+        seen_s = since_s if seen_s is None else seen_s
         lost_s = None if present or now_s - seen_s >= GRID_SETTLE_S else lost_s
         present = lost_s is None
     else:
-        present, seen_s, lost_s = False, None, now_s if lost_s is None else lost_s
-    since_s = seen_s if present else lost_s
-    for_s = float("inf") if since_s is None else max(0.0, now_s - since_s)
+        present, seen_s, lost_s = False, None, since_s if lost_s is None else lost_s
+    changed_s = seen_s if present else lost_s
+    for_s = float("inf") if changed_s is None else max(0.0, now_s - changed_s)
     return replace(
         state,
         grid_seen_s=seen_s,

@@ -37,19 +37,24 @@ def sequence(
     if state.locked:
         return Sequenced(_switch(state, False, now_s), f"locked: {state.locked}")
     if state.since_s == float("-inf"):
-        state = _first_look(parameters, state, plant, now_s)
+        state = _first_look(parameters, state, plant, wanted, now_s)
     if state.run:
         return _running(parameters, state, plant, wanted, now_s)
     return _resting(parameters, state, plant, wanted, now_s)
 
 
 def _first_look(
-    parameters: GeneratorParameters, state: GeneratorState, plant: Estimate, now_s: float
+    parameters: GeneratorParameters,
+    state: GeneratorState,
+    plant: Estimate,
+    wanted: bool,
+    now_s: float,
 ) -> GeneratorState:
     """Take the set as a new process finds it; what was before is not known.
 
     In auto mode one that carries is taken over with its minimum run behind it, one that starts with
-    all of it to come; one that cools down begins its rest; one that stands still has rested.
+    all of it to come, and one that cools down since the contact dropped with the last process, if
+    it is wanted; else it begins its rest. One that stands still has rested.
     """
     phase, ours = plant.generator_phase, plant.generator_available
     if phase == "stopped":
@@ -57,7 +62,7 @@ def _first_look(
     if phase == "running" and ours:
         return replace(state, run=True, since_s=now_s - parameters.min_run_s)
     if phase in ("starting", "warming", "running", "cooling"):
-        return replace(state, run=ours and phase != "cooling", since_s=now_s)
+        return replace(state, run=ours and (wanted or phase != "cooling"), since_s=now_s)
     return state
 
 

@@ -16,7 +16,7 @@ from control.dispatch_instance import Battery, Floats, Instance
 NONE_KW = 0.02
 AT_BOUND_FRAC = 0.01  # of capacity: this near to full or empty ends a segment
 TIE = 1.1  # worth nearly the same now and later: act now, later is only a forecast
-SLACK = 1.02  # a single bound is passed by this factor: indifference goes to what the plan did
+SLACK_FRAC = 0.02  # a single bound is passed by so much: indifference goes to what the plan did
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,8 @@ def _between(low: float, high: float, otherwise: float) -> float:
     if np.isfinite(low) and np.isfinite(high):
         return 0.5 * (low + high)
     if np.isfinite(low):
-        return max(low * SLACK, otherwise)
-    return min(high / SLACK, otherwise) if np.isfinite(high) else otherwise
+        return max(low + SLACK_FRAC * abs(low), otherwise)
+    return min(high - SLACK_FRAC * abs(high), otherwise) if np.isfinite(high) else otherwise
 
 
 def _segments(instance: Instance, schedule: Schedule) -> list[tuple[int, int]]:

@@ -178,7 +178,7 @@ class TinyPlant:
     battery_kw: float = 0.0
     generator_kw: float = 0.0
     grid_kw: float = 0.0
-    dumped_kw: float = 0.0
+    throttled_kw: float = 0.0
     setpoint_kw: float = 0.0
     limit_kw: float = 1e9
     run: bool = False
@@ -210,7 +210,7 @@ class TinyPlant:
         self._engine(dt_s)
         self.pv_kw = min(self.sun_kw, self.limit_kw)
         net_kw = self.load_kw - self.pv_kw
-        self.generator_kw = self.grid_kw = self.dumped_kw = 0.0
+        self.generator_kw = self.grid_kw = self.throttled_kw = 0.0
         if self.mains:
             self.battery_kw = self._possible(self.setpoint_kw)
             self.grid_kw = net_kw - self.battery_kw
@@ -219,7 +219,8 @@ class TinyPlant:
             self.generator_kw = net_kw - self.battery_kw
         else:
             self.battery_kw = self._possible(net_kw)
-            self.dumped_kw = self.battery_kw - net_kw
+            self.throttled_kw = max(0.0, self.battery_kw - net_kw)  # by the island's frequency
+            self.pv_kw -= self.throttled_kw
         capacity = self.site.battery.capacity_kwh if self.site.battery else 1e9
         self.soc_frac -= self.battery_kw * dt_s / 3600.0 / capacity
         self.soc_frac = min(1.0, max(0.0, self.soc_frac))

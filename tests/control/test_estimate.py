@@ -359,7 +359,7 @@ def test_a_grid_that_comes_and_goes_has_to_settle_anew(build: Any) -> None:
 
 def test_a_process_that_starts_in_an_outage_starts_as_an_island(build: Any) -> None:
     plant = known(build.site(), grid(build, 1000.0, 0.0))
-    assert (plant.grid_present, plant.grid_for_s) == (False, 0.0)
+    assert (plant.grid_present, plant.grid_for_s) == (False, math.inf)
 
 
 def test_while_the_meter_is_silent_the_grid_is_as_it_was(build: Any) -> None:

@@ -95,7 +95,9 @@ def test_a_set_that_is_not_ready_is_not_started(
         ("starting", False, True, False, 600.0),
         ("running", True, False, False, 600.0),  # nobody needs it: off, its run was another's
         ("running", False, True, False, 600.0),  # by hand at its panel: not ours
-        ("cooling", True, True, False, 600.0),  # it has just been stopped
+        ("cooling", True, True, True, None),  # the contact dropped with the last process
+        ("cooling", True, False, False, 600.0),
+        ("cooling", False, True, False, 600.0),
         ("stopped", True, True, True, None),
         ("stopped", True, False, False, 0.0),
         ("unknown", True, True, True, None),
