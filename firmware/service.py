@@ -108,7 +108,10 @@ class Service:
 
 @contextmanager
 def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Yield a question that SIGTERM, SIGINT and SIGHUP (unless ignored: nohup) answer with yes."""
+    """Yield a question that SIGTERM, SIGINT and SIGHUP (unless ignored: nohup) answer with yes.
+
+    They are ignored afterwards: the process is about to end, and has been told.
+    """
     stopped = False
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -118,9 +121,10 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
     numbers = [signal.SIGTERM, signal.SIGINT]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
-    old = {number: signal.signal(number, stop) for number in numbers}
+    for number in numbers:
+        signal.signal(number, stop)
     try:
         yield lambda: stopped
     finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
