@@ -57,7 +57,9 @@ def main() -> int:
     if options.faults:
         fates = account(folder / "cycles.jsonl.gz", truth)
         print(f"\nSeconds of every setpoint; {HANGING} hung and {GARBLED} answered garbage for")
-        print(f"{duration_s / 4:.0f} s. Silent: called obeyed, and not so in the simulated plant.")
+        print(
+            f"{duration_s / 4:.0f} s. Silent: not obeyed in the simulated plant, and not noticed."
+        )
         print(table(fates))
         sound = sound and bool(fates) and all(fate.is_accounted_for for fate in fates.values())
     print("\nsound" if sound else "\nNOT sound")

@@ -2,8 +2,8 @@
 
 The controller's own judgement (`State.obedience`, computed again from the recording) is set beside
 the plant's truth: a setpoint is settling, obeyed, not applicable (an island's battery follows the
-load) or flagged; a power that contradicts its setpoint while the controller calls it obeyed is
-silent disobedience.
+load) or flagged; a power that contradicts its setpoint while the controller is content is silent
+disobedience.
 """
 
 from bisect import bisect_right
@@ -20,6 +20,7 @@ from firmware.replay import replay
 from hil.plant import PlantState
 
 FLAGGED = ("unacknowledged", "disobeyed")
+CONTENT = ("obeyed", "not applicable")
 SLACK_S = 2.0  # for ends of seconds and one round of a bus
 
 Key = tuple[str, Quantity]
@@ -48,7 +49,7 @@ class Fate:
 
     status_s: Counter[str] = field(default_factory=Counter)
     settling_s: int = 0  # the longest in a row
-    silent_s: int = 0  # longest in a row: not obeyed in truth, obeyed in the controller's eyes
+    silent_s: int = 0  # longest in a row: not obeyed in truth, all well in the controller's eyes
     alarms: int = 0
     _settling: int = 0
     _silent: int = 0
@@ -57,7 +58,7 @@ class Fate:
         """Count one second."""
         self.status_s[status] += 1
         self._settling = self._settling + 1 if status == "settling" else 0
-        self._silent = self._silent + 1 if contradicted and status == "obeyed" else 0
+        self._silent = self._silent + 1 if contradicted and status in CONTENT else 0
         self.settling_s = max(self.settling_s, self._settling)
         self.silent_s = max(self.silent_s, self._silent)
 
