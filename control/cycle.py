@@ -72,15 +72,15 @@ def _act(
     )
     why = tuple(_explain(target, verdict) for target, verdict in verdicts.items())
     relay = generator.run if site.generator and site.generator.by_relay else None
-    command = Command(setpoints, why, relay, alarm=_is_alarming(state))
     limits_kw = [s.value for s in setpoints if s.quantity is Quantity.LIMIT_KW]
     battery = site.battery
-    return command, replace(
+    state = replace(
         state,
         generator=generator,
         battery_kw=next((s.value for s in setpoints if battery and s.device == battery.name), None),
         pv_limit_kw=sum(limits_kw) if limits_kw else None,
     )
+    return Command(setpoints, why, relay, alarm=_is_alarming(state)), state
 
 
 def _idle(site: SiteParameters, state: State, sample: Sample) -> tuple[Command, State]:

@@ -1,5 +1,6 @@
 """A small site, samples of it, and a plant of a few lines: the decision core's test world."""
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,7 +30,7 @@ from control.site import (
     PvParameters,
     SiteParameters,
 )
-from control.state import State
+from control.state import Mode, State
 
 NOON = 1_778_000_000.0
 NO_ORDERS, NO_ADVICE = Orders(), Advice()
@@ -42,11 +43,48 @@ def seen(value: Any, age_s: float = 0.0) -> Observed[Any]:
 SILENT: Observed[Any] = Observed(None, 99.0, Quality.STALE, "no answer")
 
 
+def check(site: SiteParameters, made: Decision) -> None:
+    """Assert what holds for every command to the site with all devices."""
+    state, command, plant = made.state, made.command, made.state.estimate
+    for setpoint in command.setpoints:
+        assert math.isfinite(setpoint.value)
+        assert setpoint.lease_s == site.lease_s
+    given_ = {(s.device, s.quantity): s.value for s in command.setpoints}
+    if state.mode in (Mode.STARTING, Mode.STOPPED):
+        assert given_ == {}
+        assert not command.generator_relay
+        assert command.release == (state.mode is Mode.STOPPED)
+        return
+    targets = [
+        ("genset", Quantity.RUN),
+        ("battery", Quantity.POWER_KW),
+        ("roof", Quantity.LIMIT_KW),
+    ]
+    assert list(given_) == targets
+    assert [(why.device, why.quantity) for why in command.why] == targets
+    run, battery_kw, limit_kw = (given_[target] for target in targets)
+    assert run in (0.0, 1.0)
+    assert command.generator_relay == bool(run) == state.generator.run
+    battery = site.battery
+    assert -battery.charge_max_kw <= battery_kw <= battery.discharge_max_kw
+    assert 0.0 <= limit_kw <= 6.0
+    if plant.charge_limit_kw is not None:
+        assert battery_kw >= -plant.charge_limit_kw
+    if plant.discharge_limit_kw is not None:
+        assert battery_kw <= plant.discharge_limit_kw
+    if plant.soc_frac is not None:
+        assert plant.soc_frac > battery.soc_min_frac or battery_kw <= 0.0
+        assert plant.soc_frac < battery.soc_max_frac or battery_kw >= 0.0
+    if plant.emergency_stop or state.emergency_latched:
+        assert (run, battery_kw, limit_kw) == (0.0, 0.0, 0.0)
+
+
 class Build:
     """Makes sites and records; everything can be changed by keyword."""
 
     silent = SILENT
     seen = staticmethod(seen)
+    check = staticmethod(check)
 
     @staticmethod
     def battery(**changes: Any) -> BatteryParameters:
