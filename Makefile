@@ -10,7 +10,7 @@ help:
 	@echo "make test   format, lint, types, import contracts, tests"
 	@echo "make venv   .venv with the nanogrid command"
 	@echo "make format apply the formatter"
-	@echo "make bench-loop, bench-footprint, bench-plan, bench-forecast, bench-fuzzy"
+	@echo "make bench-loop, bench-faults, bench-footprint, bench-plan, bench-forecast, bench-fuzzy"
 	@echo "            measurements beside peers; see docs/performance.md"
 
 venv: $(VENV)/.installed
@@ -52,10 +52,14 @@ format: dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-.PHONY: bench-loop bench-footprint bench-plan bench-forecast bench-fuzzy
+.PHONY: bench-loop bench-faults bench-footprint bench-plan bench-forecast bench-fuzzy
 bench-loop: venv
 	@command -v cyclictest >/dev/null || $(SUDO) apt-get install -qy --no-install-recommends rt-tests
 	$(BIN)/python -m bench.loop
+
+bench-faults: venv
+	@command -v cyclictest >/dev/null || $(SUDO) apt-get install -qy --no-install-recommends rt-tests
+	$(BIN)/python -m bench.loop --minutes 4 --faults
 
 bench-footprint: venv
 	$(BIN)/python -m bench.footprint

@@ -96,14 +96,20 @@ def run(scenario: Path, speed: float | None, folder: Path | None, data: Path) ->
 def serve(scenario: Path, folder: Path) -> None:
     """Serve SCENARIO's devices in real time for a controller that you start yourself.
 
-    Prints the command that starts it. Ctrl-C ends it.
+    Prints the command that starts it. Ctrl-C or SIGTERM ends it.
     """
+    import signal
     import time
 
     from hil.live import served
     from hil.scenario import LoadedScenario, ScenarioError
     from hil.world import World
 
+    def stop(_signal: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs ignore SIGINT
+        signal.signal(number, stop)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         world = World(LoadedScenario(scenario), float(int(time.time())))
