@@ -159,7 +159,7 @@ def _check_what_is_left(found: dict[str, float], path: Path) -> None:
     assert any(each.cycle.advice.plan is not None for each in replayed)
 
 
-@pytest.mark.parametrize("after_s", [0.0, 0.2, 0.35, 0.5, 0.7])
+@pytest.mark.parametrize("after_s", [0.0, 0.3, 0.6])
 def test_a_stop_during_start_up_is_one(bench: Bench, after_s: float) -> None:
     process = bench.start()
     time.sleep(after_s)  # wherever in start-up this is
@@ -171,7 +171,7 @@ def test_a_stop_during_start_up_is_one(bench: Bench, after_s: float) -> None:
     assert "Traceback" not in bench.log()
 
 
-@pytest.mark.parametrize("pause_s", [0.0, 0.02, 0.06])
+@pytest.mark.parametrize("pause_s", [0.0, 0.05])
 def test_ctrl_c_twice_is_no_more_than_once(bench: Bench, pause_s: float) -> None:
     process = bench.start()
     wait_for(bench.commanded)

@@ -499,10 +499,10 @@ def test_in_lockstep_the_same_questions_get_the_same_answers(make: Make, cycle: 
     found = []
     for _ in range(2):
         workers = make(iterations=3)
-        for t_s in (100.0, 450.0, 2000.0):
+        for t_s in (100.0, 450.0):
             workers.observe(*at(cycle, t_s))
             found.append(workers.latest(t_s))
-    assert found[:3] == found[3:]
+    assert found[:2] == found[2:]
     assert all(advice.plan and not advice.detail for advice in found)
 
 
