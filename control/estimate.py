@@ -202,28 +202,29 @@ def _grid_presence(site: SiteParameters, state: State, sample: Sample) -> State:
     """Return `state` knowing whether the grid is there, and since when.
 
     While the meter is silent the grid is believed to be as it was (at first: present), until the
-    battery is seen to carry load against its setpoint: then this is an island.
+    battery begins to carry load against its setpoint: then this is an island.
     """
     if site.grid is None:
         return replace(state, estimate=replace(state.estimate, grid_present=False))
-    first = state.t_s is None
-    since_s = float("-inf") if first else sample.t_s  # what is found at first has long been so
-    present, now_s = state.estimate.grid_present or first, sample.t_s
-    seen_s, lost_s = state.grid_seen_s, state.grid_lost_s
+    now_s, first = sample.t_s, state.t_s is None
+    since_s = float("-inf") if first else now_s  # what is found at first has long been so
+    seen_s, lost_s, meter_s = state.grid_seen_s, state.grid_lost_s, now_s
     measured = sample.grid.good if sample.grid else None
     if measured is None:
-        if present and _battery_disobeys(site, state):
-            present, seen_s, lost_s = False, None, now_s
+        meter_s = state.meter_seen_s
+        if lost_s is None and _battery_disobeys(site, state):
+            seen_s, lost_s = None, now_s
     elif _in_band(site.grid, measured.voltage_v, measured.frequency_hz):
         seen_s = since_s if seen_s is None else seen_s
-        lost_s = None if present or now_s - seen_s >= GRID_SETTLE_S else lost_s
-        present = lost_s is None
+        lost_s = None if now_s - seen_s >= GRID_SETTLE_S else lost_s
     else:
-        present, seen_s, lost_s = False, None, since_s if lost_s is None else lost_s
+        seen_s, lost_s = None, since_s if lost_s is None else lost_s
+    present = lost_s is None
     changed_s = seen_s if present else lost_s
     for_s = float("inf") if changed_s is None else max(0.0, now_s - changed_s)
     return replace(
         state,
+        meter_seen_s=meter_s,
         grid_seen_s=seen_s,
         grid_lost_s=lost_s,
         estimate=replace(state.estimate, grid_present=present, grid_for_s=for_s),
@@ -231,9 +232,13 @@ def _grid_presence(site: SiteParameters, state: State, sample: Sample) -> State:
 
 
 def _battery_disobeys(site: SiteParameters, state: State) -> bool:
+    """It does not follow its setpoint, and did while the meter still answered."""
     name = site.battery.name if site.battery else None
     return any(
-        item.device == name and item.quantity is Quantity.POWER_KW and item.status == "disobeyed"
+        item.device == name
+        and item.quantity is Quantity.POWER_KW
+        and item.status == "disobeyed"
+        and (item.deviates_since_s or 0.0) > state.meter_seen_s
         for item in state.obedience
     )
 

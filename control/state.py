@@ -114,5 +114,6 @@ class State:
     emergency_latched: bool = False
     acknowledged: bool = False  # the acknowledgement of the last cycle: only a new one counts
     absent: tuple[tuple[str, float], ...] = ()  # devices and when they were last missing
+    meter_seen_s: float = float("-inf")  # when the grid's meter last answered
     grid_seen_s: float | None = None  # since when the grid has been inside its band
     grid_lost_s: float | None = None  # since when it has been outside
