@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from firmware.recording import Recording
+from firmware.recording import Recording, RecordingError
 from firmware.replay import replay
 from hil.fake_pi_link import FakePiServer
 from hil.observer import Observer
@@ -79,8 +79,11 @@ def run_live(
                 _stop(process)
     if process.returncode != 0 or not stats.exists():
         raise LiveError(f"the controller ended with status {process.returncode}; see {log.name}")
-    for replayed in replay(Recording(recording)):
-        observer.controller.add(replayed.cycle.sample, replayed.cycle.advice, replayed.decision)
+    try:
+        for replayed in replay(Recording(recording)):
+            observer.controller.add(replayed.cycle.sample, replayed.cycle.advice, replayed.decision)
+    except RecordingError as error:
+        raise LiveError(str(error)) from error
     found: Mapping[str, Any] = json.loads(stats.read_text())
     return found
 

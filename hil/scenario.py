@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from firmware.config import SiteError, load_site
-from firmware.config_errors import line
+from firmware.config_errors import assigned
 from firmware.config_models import Table
-from hil.fake_pi import PiFault
+from firmware.config_words import dotted
+from hil.fake_pi import CHANNEL_FAULTS, PiFault
 from hil.wire_faults import Fault as WireFault
 
 HOUR_S = 3600.0
@@ -85,6 +87,12 @@ class Outage(Table):
     from_h: float = Field(ge=0, description="Hours after the start.")
     to_h: float = Field(gt=0, description="Hours after the start.")
 
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.from_h >= self.to_h:
+            raise ValueError("to_h must be after from_h")
+        return self
+
 
 class Fault(Table):
     """A `[[fault]]` of a device, a bus, the Pi's converter or the plant."""
@@ -141,7 +149,7 @@ class LoadedScenario:
             self.scenario = Scenario.model_validate(_frozen(content))
         except ValidationError as error:
             found = error.errors(include_url=False, include_context=False)
-            raise ScenarioError([f"{path}: {line(each, content)}" for each in found]) from None
+            raise ScenarioError([f"{path}: {_line(each)}" for each in found]) from None
         self.site_path = self.file(self.scenario.scenario.site)
         try:
             self.site = load_site(self.site_path)
@@ -154,17 +162,31 @@ class LoadedScenario:
 
     def _wrong_targets(self) -> list[str]:
         """Faults of what is not there."""
-        named = {device.name for device in self.site.devices} | {b.name for b in self.site.bus}
-        wire, pi = {fault.value for fault in WireFault}, {fault.value for fault in PiFault}
-        errors = []
+        found = []
         for index, fault in enumerate(self.scenario.fault):
-            where = f"fault[{index}].target = {fault.target!r}"
-            on_pi = fault.kind in pi and fault.target in ("", *"01234567")
-            if fault.kind not in SITE_FAULTS and not on_pi and fault.target not in named:
-                errors.append(f"{where}: must be one of {', '.join(sorted(named))}")
-            elif fault.kind in wire - pi and fault.target not in named:
-                errors.append(f"{where}: {fault.kind} needs a device or a bus")
-        return errors
+            allowed = self._targets(fault.kind)
+            if fault.target not in allowed:
+                names = ", ".join(name or "empty" for name in sorted(allowed)) or "nothing on site"
+                where = f"fault[{index}].target = {fault.target!r}"
+                found.append(f"{where}: must be, for {fault.kind}, one of {names}")
+        known = {device.name for device in self.site.devices}
+        return found + [
+            f"der: no device {name!r}" for name in self.scenario.der if name not in known
+        ]
+
+    def _targets(self, kind: str) -> set[str]:
+        """What a fault of this kind can befall."""
+        site = self.site
+        if kind == "emergency_stop":
+            return {""} if site.gpio.emergency_stop_pin is not None else set()
+        if kind in SITE_FAULTS:
+            return {"", *(generator.name for generator in site.generator)}
+        targets = set()
+        if kind in set(WireFault):
+            targets |= {device.name for device in site.devices} | {bus.name for bus in site.bus}
+        if kind in set(PiFault) and site.irradiance is not None:
+            targets |= set("01234567") if kind in CHANNEL_FAULTS else {""}
+        return targets
 
     def file(self, name: str) -> Path:
         """A file that the scenario names: relative to it, or in the folder of measured data."""
@@ -181,6 +203,19 @@ def _parse(path: Path) -> dict[str, Any]:
         raise ScenarioError([f"{path}: {error.strerror}"]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ScenarioError([f"{path}: {error}"]) from None
+
+
+def _line(error: ErrorDetails) -> str:
+    """One line for one error: key, value and what is wrong."""
+    where, message = error["loc"], error["msg"].removeprefix("Value error, ")
+    if error["type"] == "missing":
+        return f"{dotted(where)}: missing"
+    if error["type"] == "extra_forbidden":
+        return f"{dotted(where)}: unknown key"
+    message = message[:1].lower() + message[1:]
+    if isinstance(error["input"], dict):
+        return f"{dotted(where)}: {message}" if where else message
+    return f"{assigned(where, error['input'])}: {message}"
 
 
 def _frozen(value: Any) -> Any:

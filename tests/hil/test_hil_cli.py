@@ -90,7 +90,6 @@ def test_a_speed_is_max_or_above_0(scenario: Path, speed: str) -> None:
     assert "must be max or a number above 0" in result.stderr
 
 
-@pytest.mark.xfail(strict=True, reason="hil/scenario.py does not say it yet")
 def test_what_is_wrong_is_said_with_2(scenario: Path, tmp_path: Path) -> None:
     scenario.write_text(SCENARIO + "colour = 1\n[weather]\nkind = 'x'\n")
     for command in ("run", "serve"):

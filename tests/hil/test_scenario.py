@@ -15,7 +15,6 @@ title = "a day"
 site = "{CLINIC}"
 start = "2026-05-13T02:00:00+02:00"
 """
-WANTED = pytest.mark.xfail(strict=True, reason="hil/scenario.py does not say it yet")
 
 
 def load(folder: Path, text: str) -> LoadedScenario:
@@ -81,7 +80,6 @@ def test_what_is_wrong_is_one_line(tmp_path: Path, text: str, said: str) -> None
     assert said in line
 
 
-@WANTED
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -105,13 +103,11 @@ def test_a_key_that_is_wrong_is_one_line(tmp_path: Path, text: str, said: str) -
     assert said in line
 
 
-@WANTED
 def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
     text = HEAD + "seed = -1\n[weather]\ntilt_deg = 100.0\n[load]\nkind = 'pub'\n"
     assert len(errors(tmp_path, text)) == 3
 
 
-@WANTED
 @pytest.mark.parametrize(
     ("kind", "target"),
     [
