@@ -94,8 +94,13 @@ def _wait(
     duration_s: float,
     progress: Callable[[float], None],
 ) -> None:
+    seen_s, since_s = -1.0, time.monotonic()
     while world.elapsed_s < duration_s and process.poll() is None:
         progress(world.elapsed_s)
+        if world.elapsed_s > seen_s:
+            seen_s, since_s = world.elapsed_s, time.monotonic()
+        elif time.monotonic() - since_s > STOP_S:
+            raise LiveError("the simulated plant stands still; its error is above")
         time.sleep(0.2)
 
 
