@@ -113,6 +113,20 @@ def test_only_the_direction_that_is_unknown_fades(build: Any) -> None:
     assert guarded(build, 3.0, unknown).value == pytest.approx(2.6)
 
 
+@pytest.mark.parametrize("wish_kw", [3.0, -3.0])
+def test_what_is_unknown_is_not_turned_round(build: Any, wish_kw: float) -> None:
+    unknown = replace(CALM, charge_limit_kw=None, discharge_limit_kw=None)
+    for step_s in (3.0, 9.0):
+        made = guarded(build, wish_kw, unknown, battery_kw=-wish_kw / 2, t_s=NOW - step_s)
+        assert made.value == 0.0
+
+
+def test_the_fade_goes_by_the_stronger_direction(build: Any) -> None:
+    uneven = build.battery(charge_max_kw=2.0, discharge_max_kw=4.0)
+    made = guarded(build, -2.0, replace(CALM, charge_limit_kw=None), site_battery=uneven)
+    assert made.value == pytest.approx(-1.6)
+
+
 def test_what_is_unknown_is_not_begun(build: Any) -> None:
     unknown = replace(CALM, charge_limit_kw=None, discharge_limit_kw=None)
     for wish_kw in (1.0, -1.0):
@@ -340,6 +354,12 @@ def test_every_device_gets_a_setpoint_even_if_nobody_wants_anything(build: Any) 
     ]
     assert verdicts[BATTERY].reason == "nobody asks for anything"
     assert not generator.run
+
+
+def test_without_a_battery_pv_has_the_room_that_is_left(build: Any) -> None:
+    state = State(mode=Mode.AUTO, estimate=CALM)
+    verdicts, _ = guard(build.site(battery=None), state, {}, NOW)
+    assert verdicts[ROOF].value == pytest.approx(3.91)
 
 
 def test_targets_that_the_site_does_not_have_are_dropped(build: Any) -> None:
