@@ -22,6 +22,7 @@ from control.records import (
 from control.safety import guard
 from control.site import SiteParameters
 from control.state import Mode, State
+from control.strain import strained_since
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,11 @@ def decide(
     state = estimate(site, state, sample)
     state = watch(site, state, sample, applied)
     state = advance(site, state, orders, sample.t_s)
-    generator = replace(state.generator, low_soc=low_soc(site, state))
+    generator = replace(
+        state.generator,
+        low_soc=low_soc(site, state),
+        strained_since_s=strained_since(site, state, sample.t_s),
+    )
     state = replace(state, generator=generator)
     if state.mode in (Mode.STARTING, Mode.STOPPED):
         command, state = _idle(site, state, sample)

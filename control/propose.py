@@ -14,6 +14,7 @@ from control.follow import (
 from control.records import Advice, Level, Orders, Proposal, Quantity, Sample
 from control.site import BatteryParameters, GeneratorParameters, SiteParameters
 from control.state import Estimate, Mode, State
+from control.strain import is_strained
 from control.surplus import SurplusSettings, split
 
 LOW_SOC_MARGIN_FRAC = 0.03  # an island this near to the floor starts its generator, plan or not
@@ -22,6 +23,7 @@ RECOVERY_PER_H = 0.05  # of capacity: how fast a battery outside its limits is b
 ABOVE_CEILING_FRAC = 0.01  # so far above it something is done about it
 ISLAND_AFTER_S = 10.0  # a generator is not started for a blink of the grid
 GRID_TRUST_S = 60.0  # nor stopped before inverters and transfer switch had time to reconnect
+WAITING_FRAC = 0.35  # of the usable charge: above, a planned start of the generator is put off
 NEUTRAL_DEGC = 20.0
 
 
@@ -200,14 +202,30 @@ def _generator(view: View) -> list[Proposal]:
     wishes = [(level, wanted, reason)]
     if view.state.generator.low_soc:
         wishes.append((Level.SAFETY, True, "island whose battery is nearly empty or cannot give"))
+    if is_strained(view.state, view.sample.t_s):
+        wishes.append((Level.SAFETY, True, "island whose load is near what the battery can give"))
     planned = view.state.mode is not Mode.MANUAL and view.is_island
     if planned and view.slot is not None and view.plant.soc_frac is not None:
-        word = "run" if view.slot.generator_on else "rest"
-        wishes.append((Level.PLAN, view.slot.generator_on, f"plan: {word}"))
+        wishes.append(_planned(view, view.slot, view.plant.soc_frac))
     return [
         Proposal(each, generator.name, Quantity.RUN, why, value=float(run))
         for each, run, why in wishes
     ]
+
+
+def _planned(view: View, slot: Slot, soc_frac: float) -> tuple[Level, bool, str]:
+    """The plan's wish. When in the day the set runs is nearly a tie: a full battery waits.
+
+    Later more is known of sun and load, and the set may not be needed at all.
+    """
+    battery = view.site.battery
+    if not slot.generator_on:
+        return Level.PLAN, False, "plan: rest"
+    if battery is not None and not view.state.generator.run:
+        usable_frac = battery.soc_max_frac - battery.soc_min_frac
+        if soc_frac > battery.soc_min_frac + WAITING_FRAC * usable_frac:
+            return Level.PLAN, False, "plan: run, but the battery can wait"
+    return Level.PLAN, True, "plan: run"
 
 
 def _rule(view: View) -> tuple[Level, bool, str]:

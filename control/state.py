@@ -81,6 +81,7 @@ class GeneratorState:
     attempts: int = 0  # failed starts in a row
     locked: str = ""  # why no start is tried, until acknowledged
     low_soc: bool = False  # hysteresis of the rule that saves an island's battery
+    strained_since_s: float | None = None  # an island's battery gives nearly all it can since then
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,7 +171,7 @@ def test_a_fresh_power_that_cannot_be_is_unknown(build: Any, name: str, power_kw
     assert known(build.site(), normal, late).missing == (name,)
 
 
-@pytest.mark.parametrize("soc_frac", [1.5, -0.1, math.nan, math.inf, None])
+@pytest.mark.parametrize("soc_frac", [1.5, 1.01, -0.1, math.nan, math.inf, None])
 def test_a_charge_that_cannot_be_is_unknown(build: Any, soc_frac: float | None) -> None:
     absurd = (build.seen(BatteryMeasurement(0.0, soc_frac, 4.0, 4.0)),)
     assert known(build.site(), build.sample(), build.sample(1009, batteries=absurd)).soc_frac == 0.5
@@ -195,6 +195,30 @@ def test_limits_of_rating_still_count(build: Any) -> None:
     assert known(build.site(), build.sample(batteries=over)).battery_kw is None
 
 
+def test_the_stronger_direction_of_a_battery_is_its_rating(build: Any) -> None:
+    site = build.site(battery=build.battery(charge_max_kw=1.0, discharge_max_kw=4.0))
+    strong = (build.seen(BatteryMeasurement(12.0, 0.5)),)
+    assert known(site, build.sample(batteries=strong)).battery_kw == 12.0
+
+
+@pytest.mark.parametrize(
+    ("lacking", "most_kw"),
+    [
+        ({}, 54.0),  # 3 times what PV, wind, battery and generator could send out
+        ({"battery": None}, 42.0),
+        ({"generator": None}, 39.0),
+        ({"pv": ()}, 36.0),
+        ({"wind": ()}, 45.0),
+        ({"battery": None, "generator": None, "pv": (), "wind": ()}, 18.0),  # 3 times its limit
+    ],
+)
+def test_how_much_a_meter_may_say(build: Any, lacking: dict[str, Any], most_kw: float) -> None:
+    site = build.site(**({"wind": (WindParameters("mast", 3.0),)} | lacking))
+    for power_kw, known_kw in ((most_kw, most_kw), (-most_kw, -most_kw), (most_kw + 0.1, None)):
+        meter = build.seen(GridMeasurement(power_kw, 230.0, 50.0))
+        assert known(site, build.sample(grid=meter)).grid_kw == known_kw
+
+
 # --- PV, wind ------------------------------------------------------------------------------
 
 
@@ -208,6 +232,9 @@ def test_a_silent_inverter_is_asleep_in_the_dark_and_guessed_by_day(build: Any) 
     night, day = {"sun_elevation_deg": -1.0}, {"sun_elevation_deg": 5.0}
     dark, bright = build.seen(9.0), build.seen(500.0)
     assert pv(irradiance_w_m2=dark, **day) == (0.0, ())
+    assert pv(irradiance_w_m2=build.seen(10.0), **day)[1] == ("roof",)
+    assert pv(irradiance_w_m2=None, sun_elevation_deg=-0.4)[1] == ("roof",)
+    assert pv(irradiance_w_m2=None, sun_elevation_deg=-0.6)[1] == ()
     assert pv(irradiance_w_m2=None, **night) == (0.0, ())
     assert pv(irradiance_w_m2=bright, **night) == (pytest.approx(2.4), ("roof",))
     assert pv(irradiance_w_m2=None, **day) == (None, ("roof",))
@@ -228,7 +255,8 @@ def test_an_inverter_that_answers_is_told_apart_from_a_silent_one(build: Any) ->
 def test_wind_is_known_whole_or_not_at_all(build: Any) -> None:
     site = build.site(wind=(WindParameters("mast", 3.0), WindParameters("hill", 3.0)))
     both = (build.seen(InverterMeasurement(1.0)), build.seen(InverterMeasurement(-0.1)))
-    assert known(site, build.sample(wind=both)).wind_kw == 1.0
+    plant = known(site, build.sample(wind=both))
+    assert (plant.wind_kw, plant.load_kw) == (1.0, pytest.approx(3.0))
     for wind in ((both[0], build.silent), (build.silent, both[1])):
         plant = known(site, build.sample(wind=wind))
         assert (plant.wind_kw, plant.load_kw) == (None, None)

@@ -98,10 +98,11 @@ def test_the_measured_power_follows(build: Any, measured_kw: float | None, statu
 
 
 def test_a_small_battery_may_be_a_little_off(build: Any) -> None:
-    small = build.site(battery=build.battery(charge_max_kw=0.5, discharge_max_kw=0.5))
-    for measured_kw, status in ((0.44, "obeyed"), (0.46, "disobeyed")):
-        sample = battery(build, measured_kw)
-        assert judge(small, sample, ack("battery", 0.3), seconds=SETTLE_S)[0].status == status
+    for charge_kw, most_kw in ((0.5, 0.45), (4.0, 0.62)):  # 150 W, or 8 % of the larger rating
+        site = build.site(battery=build.battery(charge_max_kw=charge_kw, discharge_max_kw=0.5))
+        for measured_kw, status in ((most_kw - 0.01, "obeyed"), (most_kw + 0.01, "disobeyed")):
+            sample = battery(build, measured_kw)
+            assert judge(site, sample, ack("battery", 0.3), seconds=SETTLE_S)[0].status == status
 
 
 def test_a_slow_loop_is_patient_for_three_periods(build: Any) -> None:
@@ -241,17 +242,18 @@ def test_an_inverter_on_its_way_down_is_no_alarm(build: Any) -> None:
         (1.0, "cooling", 165, "disobeyed"),
         (0.0, "stopped", 0, "obeyed"),
         (0.0, "cooling", 0, "obeyed"),
-        (0.0, "running", 165, "disobeyed"),  # 15 + 30 + cool_down_s
+        (0.0, "running", 345, "disobeyed"),  # 15 + 30 + cool_down_s
         (1.0, "unknown", 0, "not applicable"),
     ],
 )
 def test_the_set(build: Any, value: float, phase: str, patience_s: int, status: str) -> None:
     plant = replace(ON_GRID, generator_phase=phase)
     told, sample = ack("genset", value), build.sample()
-    item, _ = judge(build.site(), sample, told, plant=plant, seconds=patience_s)
+    site = build.site(generator=build.generator(cool_down_s=300.0))
+    item, _ = judge(site, sample, told, plant=plant, seconds=patience_s)
     assert item.status == status
     if patience_s:
-        early, _ = judge(build.site(), sample, told, plant=plant, seconds=patience_s - 1)
+        early, _ = judge(site, sample, told, plant=plant, seconds=patience_s - 1)
         assert early.status == "settling"
 
 

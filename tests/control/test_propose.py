@@ -86,6 +86,10 @@ def test_buyers_in_the_market_and_the_temperature_count(build: Any) -> None:
     kept = decided(build, "battery", sunny)[0]
     asked = decided(build, "battery", sunny, sample_interest_frac=0.9)[0]
     assert abs(asked) < abs(kept)
+    few = decided(build, "battery", sunny, sample_interest_frac=0.05)[0]
+    assert abs(few) < abs(kept)  # whoever asks in the market is a third way for a surplus
+    full = replace(sunny, soc_frac=0.93)
+    assert abs(decided(build, "battery", full)[0]) < abs(kept)
     assert decided(build, "battery", sunny, sample_temperature_degc=None)[0] == kept
 
 
