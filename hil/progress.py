@@ -13,6 +13,7 @@ from hil.observer import Observer
 from hil.scenario import Head
 
 REFRESH_S = 0.2
+NEGLIGIBLE = 0.05  # currency: of so little no share is told
 
 
 class Watch:
@@ -59,7 +60,8 @@ def print_summary(summary: dict[str, object], folder: Path) -> None:
     currency = summary["currency"]
     table = Table(title=str(summary["title"]), show_header=False)
     cost, other = _number(summary, "cost"), _number(summary, "cost_rule_based")
-    saved = f" ({100 * (other - cost) / abs(other):+.1f} % saved)" if other else ""
+    share = 100 * (other - cost) / abs(other) if abs(other) >= NEGLIGIBLE else 0.0
+    saved = f" ({abs(share):.1f} % {'less' if share > 0 else 'more'})" if share else ""
     rows = (
         ("cost", f"{cost:.2f} {currency}{saved}"),
         ("cost, rule-based controller", f"{other:.2f} {currency}"),

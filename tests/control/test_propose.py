@@ -158,7 +158,26 @@ def test_a_plan_that_counts_on_the_grid_is_not_for_an_island(build: Any) -> None
     plan = build.plan(generator_on=(True, True))
     assert of(wishes(build, ISLAND, plan=plan), "genset")[-1][0] == "rules"
     island = replace(plan, grid_kw=(0.0, 0.0))
-    assert of(wishes(build, ISLAND, plan=island), "genset")[-1] == ("plan", 1.0, "plan: run")
+    low = replace(ISLAND, soc_frac=0.4)
+    assert of(wishes(build, low, plan=island), "genset")[-1] == ("plan", 1.0, "plan: run")
+
+
+@pytest.mark.parametrize(
+    ("soc_frac", "running", "wish"),
+    [
+        (0.42, False, (1.0, "plan: run")),  # the border: 0.15 + 0.35 * 0.80 = 0.43
+        (0.44, False, (0.0, "plan: run, but the battery can wait")),
+        (0.44, True, (1.0, "plan: run")),
+        (0.94, True, (1.0, "plan: run")),
+    ],
+)
+def test_a_full_battery_puts_off_a_planned_start(
+    build: Any, soc_frac: float, running: bool, wish: tuple[float, str]
+) -> None:
+    plan = build.plan(grid_kw=(0.0, 0.0), generator_on=(True, True))
+    plant = replace(ISLAND, soc_frac=soc_frac)
+    found = wishes(build, plant, plan=plan, generator=GeneratorState(run=running))
+    assert of(found, "genset")[-1] == ("plan", *wish)
 
 
 # --- outside the limits --------------------------------------------------------------------
@@ -245,7 +264,8 @@ def test_an_island_without_a_battery_runs_its_generator(build: Any) -> None:
 
 def test_the_plan_decides_on_an_island_and_only_there(build: Any) -> None:
     plan = build.plan(grid_kw=(0.0, 0.0), generator_on=(True, True))
-    assert decided(build, "genset", ISLAND, plan=plan) == (1.0, "plan", "plan: run")
+    half = replace(ISLAND, soc_frac=0.4)
+    assert decided(build, "genset", half, plan=plan) == (1.0, "plan", "plan: run")
     rest = replace(plan, generator_on=(False, False))
     low = replace(ISLAND, soc_frac=0.2)
     assert decided(build, "genset", low, plan=rest) == (0.0, "plan", "plan: rest")
