@@ -1,0 +1,45 @@
+"""Asks the running service, through its socket."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+ANSWER_BYTES = 1 << 22
+TIMEOUT_S = 5.0
+
+
+class LocalError(Exception):
+    """The service does not answer; the message is one line that says why."""
+
+
+def ask_status(path: Path) -> dict[str, Any]:
+    """Return the newest status document, with `age_s` of its cycle. Raises LocalError."""
+    try:
+        line = _exchange(path, b'{"get": "status"}\n')
+    except (ConnectionRefusedError, FileNotFoundError):
+        raise LocalError(f"{path}: no service is running here") from None
+    except TimeoutError:
+        raise LocalError(f"{path}: the service does not answer") from None
+    except OSError as error:
+        raise LocalError(f"{path}: {error.strerror or error}") from None
+    try:
+        answer = json.loads(line)
+        if not answer["ok"]:
+            raise LocalError(f"{path}: {answer['error']}")
+        status: dict[str, Any] = {**answer["status"], "age_s": answer["age_s"]}
+    except (ValueError, KeyError, TypeError):
+        raise LocalError(f"{path}: the answer is cut short or not ours") from None
+    return status
+
+
+def _exchange(path: Path, request: bytes) -> bytes:
+    """Send one line, return all that comes. Raises OSError."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+        link.settimeout(TIMEOUT_S)
+        link.connect(str(path))
+        link.sendall(request)
+        received = bytearray()
+        while len(received) < ANSWER_BYTES and (part := link.recv(1 << 16)):
+            received += part
+    return bytes(received)

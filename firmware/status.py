@@ -1,0 +1,264 @@
+"""What is known of one cycle, as plain JSON values: the document behind `status` and `why`."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from control.obedience import FLAGGED
+from control.records import Ack, Advice, Applied, Command, Explanation, Observed, Sample, Setpoint
+from control.site import GeneratorParameters, SiteParameters
+from control.state import Mode, Obedience, State
+from drivers.station import DeviceImage
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One cycle, live or out of a recording; `applied` is what the decision was given."""
+
+    sample: Sample
+    applied: Applied
+    advice: Advice
+    state: State  # after the decision
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What only a running service knows beside its cycles."""
+
+    images: Mapping[str, DeviceImage]
+    loop: Mapping[str, Any]  # `Loop.statistics`
+    pin_faults: tuple[str, ...] = ()
+
+
+NO_MACHINE = Machine({}, {})
+
+
+def status(
+    name: str, version: str, site: SiteParameters, moment: Moment, machine: Machine = NO_MACHINE
+) -> dict[str, Any]:
+    """Return the status document; what is unknown is None, never NaN or infinite.
+
+    Ages and `for_s` count up to the moment's cycle; powers are source-positive.
+    """
+    sample, state, plant = moment.sample, moment.state, moment.state.estimate
+    now_s = sample.t_s
+    document = {
+        "format": FORMAT,
+        "site": name,
+        "version": version,
+        "period_s": site.period_s,
+        "cycle": sample.cycle,
+        "utc": utc_text(sample.utc_s),
+        "mode": {
+            "name": state.mode.value,
+            "for_s": now_s - state.mode_since_s,
+            "reason": state.mode_reason,
+        },
+        "power_kw": {
+            "pv": plant.pv_kw,
+            "wind": plant.wind_kw,
+            "battery": plant.battery_kw,
+            "generator": plant.generator_kw,
+            "grid": plant.grid_kw,
+            "load": plant.load_kw,
+        },
+        "battery": site.battery
+        and {
+            "soc_frac": plant.soc_frac,
+            "charge_limit_kw": plant.charge_limit_kw,
+            "discharge_limit_kw": plant.discharge_limit_kw,
+        },
+        "grid": site.grid and {"present": plant.grid_present, "for_s": plant.grid_for_s},
+        "generator": site.generator and _generator(site.generator, state, now_s),
+        "irradiance_w_m2": sample.irradiance_w_m2.good if sample.irradiance_w_m2 else None,
+        "price_per_kwh": {"buy": sample.price_buy_per_kwh, "sell": sample.price_sell_per_kwh},
+        "devices": [
+            _device(device, observed, machine.images.get(device))
+            for device, observed in observations(site, sample)
+        ],
+        "missing": plant.missing,
+        "setpoints": _setpoints(moment),
+        "plan": _plan(moment.advice, now_s),
+        "forecast": _forecast(moment.advice, now_s),
+        "advice_missing": moment.advice.detail,
+        "alarms": [*_alarms(state), *machine.pin_faults],
+        "loop": machine.loop,
+    }
+    plain: dict[str, Any] = _plain(document)
+    return plain
+
+
+def utc_text(utc_s: float) -> str | None:
+    """ISO 8601 in UTC to the millisecond; None for a time that no clock shows."""
+    try:
+        moment = datetime.fromtimestamp(utc_s, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def observations(site: SiteParameters, sample: Sample) -> Iterator[tuple[str, Observed[Any]]]:
+    """Yield every device's name with what was read of it."""
+    battery = (site.battery,) if site.battery else ()
+    generator = (site.generator,) if site.generator else ()
+    groups: tuple[tuple[tuple[Any, ...], tuple[Observed[Any], ...]], ...] = (
+        (site.pv, sample.pv),
+        (site.wind, sample.wind),
+        (battery, sample.batteries),
+        (generator, sample.generators),
+    )
+    for parameters, observed in groups:
+        for device, seen in zip(parameters, observed, strict=False):
+            yield device.name, seen
+    if site.grid is not None and sample.grid is not None:
+        yield site.grid.name, sample.grid
+
+
+def _generator(site: GeneratorParameters, state: State, now_s: float) -> dict[str, Any]:
+    """Our side of the sequence; a timer that does not run now is None."""
+    generator, plant = state.generator, state.estimate
+    for_s = now_s - generator.since_s
+    run = generator.run
+    return {
+        "asked_to_run": run,
+        "for_s": for_s,
+        "phase": plant.generator_phase,
+        "available": plant.generator_available,
+        "min_run_left_s": max(0.0, site.min_run_s - for_s) if run else None,
+        "max_run_left_s": max(0.0, site.max_run_s - for_s) if run else None,
+        "min_rest_left_s": None if run else max(0.0, site.min_rest_s - for_s),
+        "failed_starts": generator.attempts,
+        "locked": generator.locked,
+    }
+
+
+def _device(name: str, observed: Observed[Any], image: DeviceImage | None) -> dict[str, Any]:
+    known: dict[str, Any] = {
+        "name": name,
+        "quality": observed.quality.value,
+        "age_s": observed.age_s,
+        "error": observed.detail,
+        "measured": asdict(observed.value) if observed.value is not None else None,
+    }
+    if image is not None:
+        known["online"] = image.online
+        known["identity"] = asdict(image.identity) if image.identity else None
+        known["error"] = observed.detail or image.error
+        known["failed_exchanges"] = image.errors
+    return known
+
+
+# --- setpoints -----------------------------------------------------------------------------
+
+
+def _setpoints(moment: Moment) -> list[dict[str, Any]]:
+    why = {(item.device, item.quantity): item for item in moment.command.why}
+    acks = {(ack.device, ack.quantity): ack for ack in moment.applied}
+    obedience = {(item.device, item.quantity): item for item in moment.state.obedience}
+    return [
+        _setpoint(item, why.get(key), acks.get(key), obedience.get(key), moment.sample.t_s)
+        for item in moment.command.setpoints
+        for key in [(item.device, item.quantity)]
+    ]
+
+
+def _setpoint(
+    setpoint: Setpoint,
+    why: Explanation | None,
+    ack: Ack | None,
+    obedience: Obedience | None,
+    now_s: float,
+) -> dict[str, Any]:
+    """One setpoint; what was acknowledged and obeyed is that of the cycle before."""
+    return {
+        "device": setpoint.device,
+        "quantity": setpoint.quantity.value,
+        "commanded": setpoint.value,
+        "lease_s": setpoint.lease_s,
+        "source": why.source if why else None,
+        "reason": why.reason if why else None,
+        "wanted": why.wanted if why else None,
+        "clips": why.clips if why else (),
+        "otherwise": why.losers if why else (),
+        "acknowledged": ack
+        and {
+            "commanded": ack.commanded,
+            "value": ack.acknowledged,
+            "age_s": now_s - ack.t_s,
+            "error": ack.error,
+        },
+        "obeyed": obedience
+        and {
+            "status": obedience.status,
+            "for_s": now_s - obedience.since_s,
+        },
+    }
+
+
+# --- advice and alarms ---------------------------------------------------------------------
+
+
+def _plan(advice: Advice, now_s: float) -> dict[str, Any] | None:
+    plan = advice.plan
+    if plan is None:
+        return None
+    slot = int((now_s - plan.start_t_s) // plan.step_s)
+    current = None
+    if 0 <= slot < len(plan.battery_kw):
+        current = {
+            "ends_in_s": plan.start_t_s + (slot + 1) * plan.step_s - now_s,
+            "battery_kw": plan.battery_kw[slot],
+            "generator_on": plan.generator_on[slot],
+            "generator_kw": plan.generator_kw[slot],
+            "grid_kw": plan.grid_kw[slot],
+            "soc_frac_at_end": plan.soc_frac[slot],
+        }
+    return {
+        "age_s": now_s - plan.issued_t_s,
+        "expires_in_s": plan.expires_t_s - now_s,
+        "expired": plan.expires_t_s <= now_s,
+        "solver": plan.solver,
+        "cost": plan.cost,
+        "slot": current,
+    }
+
+
+def _forecast(advice: Advice, now_s: float) -> dict[str, Any] | None:
+    forecast = advice.forecast
+    if forecast is None:
+        return None
+    return {
+        "age_s": now_s - forecast.issued_t_s,
+        "pv_source": forecast.pv.source,
+        "load_source": forecast.load.source,
+    }
+
+
+def _alarms(state: State) -> Iterator[str]:
+    if state.mode in (Mode.SAFE, Mode.DEGRADED):
+        yield f"mode {state.mode.value}: {state.mode_reason}"
+    if state.estimate.emergency_stop:
+        yield "emergency stop"
+    elif state.emergency_latched:
+        yield "emergency stop was pressed and is not acknowledged"
+    if state.generator.locked:
+        yield f"generator locked: {state.generator.locked}"
+    for item in state.obedience:
+        if item.status in FLAGGED:
+            yield f"{item.device} {item.quantity.value} is {item.status}"
+
+
+def _plain(value: Any) -> Any:
+    """`value` with tuples as lists and numbers that JSON does not have as None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,143 @@
+"""The status document as a table on a terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from firmware.why import in_words
+
+Document = Mapping[str, Any]
+LATE_PERIODS, LATE_S = 3.0, 2.0  # no new cycle for so long: something hangs
+
+
+def view(document: Document) -> RenderableType:
+    """Everything worth a look, from top to bottom."""
+    parts: list[RenderableType] = [_head(document)]
+    parts += [Text(f"! {alarm}", style="bold red") for alarm in document["alarms"]]
+    parts += [_powers(document), _devices(document), _setpoints(document)]
+    parts += [
+        Text(line) for line in (_generator(document), _plan(document), _loop(document)) if line
+    ]
+    return Group(*parts)
+
+
+def _head(document: Document) -> Text:
+    mode = document["mode"]
+    for_s = _seconds(mode["for_s"])
+    text = Text(f"{document['site']}  {document['utc']}  ", style="bold")
+    text.append(f"{mode['name']} for {for_s} ({mode['reason']})", style="")
+    if document["age_s"] > LATE_PERIODS * document["period_s"] + LATE_S:
+        text.append(f"  last cycle {_seconds(document['age_s'])} ago", style="bold red")
+    return text
+
+
+def _powers(document: Document) -> Table:
+    table = Table(title="kW, sources > 0", title_justify="left", expand=False)
+    cells = []
+    for name, power_kw in document["power_kw"].items():
+        if power_kw is not None or name == "load":
+            table.add_column(name, justify="right")
+            cells.append(_number(power_kw))
+    if document["battery"]:
+        table.add_column("state of charge", justify="right")
+        cells.append(_percent(document["battery"]["soc_frac"]))
+    if document["grid"]:
+        table.add_column("grid is")
+        cells.append("present" if document["grid"]["present"] else "absent")
+    table.add_row(*cells)
+    return table
+
+
+def _devices(document: Document) -> Table:
+    table = Table("device", "is", "age", "what it is", "error")
+    for device in document["devices"]:
+        identity = device.get("identity") or {}
+        words = (identity.get("maker", ""), identity.get("model", ""), identity.get("version", ""))
+        is_good = device["quality"] == "good"
+        table.add_row(
+            Text(device["name"]),
+            Text(device["quality"], style="" if is_good else "red"),
+            _seconds(device["age_s"]),
+            Text(" ".join(filter(None, words))),
+            Text(device["error"] or ""),
+        )
+    return table
+
+
+def _setpoints(document: Document) -> Table:
+    table = Table("setpoint", "commanded", "decided by", "why", "changed by", "acknowledged", "is")
+    for setpoint in document["setpoints"]:
+        quantity, ack = setpoint["quantity"], setpoint["acknowledged"] or {}
+        table.add_row(
+            Text(setpoint["device"]),
+            in_words(quantity, setpoint["commanded"]),
+            Text(setpoint["source"] or ""),
+            Text(setpoint["reason"] or ""),
+            Text(", ".join(setpoint["clips"])),
+            "no" if ack.get("value") is None else in_words(quantity, ack["value"]),
+            Text((setpoint["obeyed"] or {}).get("status", "")),
+        )
+    return table
+
+
+def _generator(document: Document) -> str:
+    generator = document["generator"]
+    if not generator:
+        return ""
+    words = {
+        "min_run_left_s": "minimum run",
+        "max_run_left_s": "longest run",
+        "min_rest_left_s": "minimum rest",
+    }
+    timers = [
+        f"{word}: {_seconds(generator[key])} left" for key, word in words.items() if generator[key]
+    ]
+    asked = "asked to run" if generator["asked_to_run"] else "not asked to run"
+    return "generator: " + ", ".join([generator["phase"], asked, *timers])
+
+
+def _plan(document: Document) -> str:
+    plan, forecast = document["plan"], document["forecast"]
+    said = [document["advice_missing"]] if document["advice_missing"] else []
+    if plan:
+        expiry = "expired" if plan["expired"] else f"expires in {_seconds(plan['expires_in_s'])}"
+        said.append(f"plan by {plan['solver']}, {_seconds(plan['age_s'])} old, {expiry}")
+    if plan and plan["slot"]:
+        slot = plan["slot"]
+        run = "on" if slot["generator_on"] else "off"
+        said.append(f"now: battery {_number(slot['battery_kw'])} kW, generator {run}")
+    if forecast:
+        said.append(f"forecast: PV {forecast['pv_source']}, load {forecast['load_source']}")
+    return "; ".join(said)
+
+
+def _loop(document: Document) -> str:
+    loop = document["loop"]
+    if not loop:
+        return ""
+    late = loop["lateness"]
+    return (
+        f"version {document['version']}, {loop['cycles']} cycles, {loop['cycles_missed']} missed;"
+        f" lateness p99 {1e3 * late['p99_s']:.1f} ms, max {1e3 * late['max_s']:.1f} ms"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "?" if value is None else f"{value:.2f}"
+
+
+def _percent(frac: float | None) -> str:
+    return "?" if frac is None else f"{frac:.1%}"
+
+
+def _seconds(seconds: float | None) -> str:
+    """A time span as people say it."""
+    if seconds is None:
+        return "?"
+    if seconds < 120:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
