@@ -18,6 +18,7 @@ _PATHS = (
     ("forecast", "pv_model"),
     ("forecast", "load_model"),
     ("recording", "path"),
+    ("local", "socket"),
 )
 
 

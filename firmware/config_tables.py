@@ -129,6 +129,16 @@ class Recording(Table):
     )
 
 
+class Local(Table):
+    """`[local]`: where `nanogrid status` and `nanogrid why` ask the running service."""
+
+    socket: Path = Field(
+        "",
+        description="For example /run/nanogrid/nanogrid.sock, open to owner and group;"
+        " empty: none.",
+    )
+
+
 class Site(Table):
     """A whole site.toml."""
 
@@ -147,6 +157,7 @@ class Site(Table):
     planner: Planner = Planner()
     forecast: Forecast = Forecast()
     recording: Recording = Recording()
+    local: Local = Local()
 
     @property
     def devices(self) -> tuple[Pv | Wind | Battery | Generator | Grid, ...]:

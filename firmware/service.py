@@ -12,16 +12,20 @@ from control.cycle import Decision
 from control.records import Orders
 from firmware.clock import SystemClock, process_age_s
 from firmware.config import Site
-from firmware.loop import Loop, Publisher
+from firmware.local_server import LocalServer, Snapshot, StatusAnswer
+from firmware.loop import Loop, Publisher, Telemetry
 from firmware.notify import Notifier
 from firmware.parameters import site_parameters
 from firmware.ports import Ports
 from firmware.publishers import BackgroundRecording, EventLog
 from firmware.realtime import go_realtime, raise_other_threads
+from firmware.recording import own_version
+from firmware.status import Machine, Moment, status
 from firmware.wiring import build_buses, build_pins, build_sensor
 from firmware.workers import Workers
 
 log = logging.getLogger("nanogrid")
+VERSION = own_version()
 
 
 def no_orders() -> Orders:
@@ -51,6 +55,7 @@ class Service:
         self.loop = Loop(
             self.parameters, self._ports, self._workers, no_orders, self._publishers, clock
         )
+        self._local = self._local_server(clock.monotonic) if site.local.socket else None
         self._notifier = Notifier()
         self._faults: tuple[str, ...] = ()
         self._first_act_s: float | None = None  # after the start of the process
@@ -61,6 +66,8 @@ class Service:
             for publisher in self._publishers:
                 at_end.callback(publisher.close)
             at_end.callback(self._notifier.close)
+            if self._local is not None:
+                at_end.callback(self._local.stop)
             at_end.callback(self._workers.stop)
             at_end.callback(self._ports.stop)
             at_end.callback(self._notifier.send, "STOPPING=1")
@@ -69,6 +76,8 @@ class Service:
                 log.warning("realtime: %s", problem)
             self._ports.start()
             self._workers.start()
+            if self._local is not None:
+                self._local.start()
             raise_other_threads(self._site.loop.realtime_priority)
             self._notifier.send("READY=1")
             self.loop.run(stopping, self._feed)
@@ -83,6 +92,25 @@ class Service:
             self._publishers.append(BackgroundRecording(path, self.parameters))
         except OSError as error:
             log.error("no recording: %s", error)
+
+    def _local_server(self, monotonic: Callable[[], float]) -> LocalServer | None:
+        """The local interface; what keeps it from working is not worth going without control."""
+        snapshot, path = Snapshot(), Path(self._site.local.socket)
+        try:
+            server = LocalServer(path, StatusAnswer(snapshot, self._status, monotonic))
+        except OSError as error:
+            log.error("no local interface: %s: %s", path, error.strerror or error)
+            return None
+        self._publishers.append(snapshot)
+        return server
+
+    def _status(self, telemetry: Telemetry) -> dict[str, Any]:
+        decision = telemetry.decision
+        moment = Moment(
+            telemetry.sample, telemetry.applied, telemetry.advice, decision.state, decision.command
+        )
+        machine = Machine(self._ports.images, self.loop.statistics(), self._ports.faults)
+        return status(self._site.site.name, VERSION, self.parameters, moment, machine)
 
     def _feed(self, decision: Decision) -> None:
         """Feed the watchdog, then say what is new: faults of the pins, the first setpoints."""

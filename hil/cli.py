@@ -120,6 +120,7 @@ def serve(scenario: Path, folder: Path) -> None:
         with served(world, folder, None) as (site, environment):
             settings = " ".join(f"{name}={value}" for name, value in environment.items())
             click.echo(f"{settings} nanogrid run --config {site}")
+            click.echo(f"nanogrid status --config {site}", err=True)
             while True:
                 time.sleep(1.0)
     except KeyboardInterrupt:

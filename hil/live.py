@@ -38,6 +38,7 @@ def served(
     table = dict(world.site())
     if history is not None:
         table["forecast"] = {**table.get("forecast", {}), "history": str(history)}
+    table["local"] = {"socket": str((folder / "nanogrid.sock").resolve())}
     site = folder / "site.toml"
     site.write_text(to_toml(table), encoding="utf-8")
     with (
