@@ -99,7 +99,7 @@ def lives(pid: int) -> bool:
     """Neither gone nor a zombie."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it may go while its file is open
         return False
     return state != "Z"
 
