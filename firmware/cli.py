@@ -14,6 +14,8 @@ SUMMARIES = {
     "forecast": "Forecast PV or load from a history file.",
     "surplus": "Split surplus energy among battery, grid and peers.",
     "train": "Train a forecasting model (extra [train]).",
+    "export": "Write the store's history as CSV.",
+    "log": "Show the store's events.",
     "status": "Show what the running service knows, live.",
     "why": "Say who decided each setpoint, why, and what came of it.",
     "replay": "Recompute a recording's commands and report the first difference.",

@@ -19,6 +19,7 @@ _PATHS = (
     ("forecast", "load_model"),
     ("recording", "path"),
     ("local", "socket"),
+    ("store", "path"),
 )
 
 

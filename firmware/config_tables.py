@@ -129,6 +129,16 @@ class Recording(Table):
     )
 
 
+class Store(Table):
+    """`[store]`: history, events, energy counters and what must survive a restart."""
+
+    path: Path = Field("", description="For example /var/lib/nanogrid/state.db; empty: none.")
+    history_days: int = Field(
+        400, ge=1, le=3650, description="Days of 1-minute means that are kept; 150 kB each."
+    )
+    events: int = Field(50000, ge=100, le=1000000, description="Events that are kept.")
+
+
 class Local(Table):
     """`[local]`: where `nanogrid status` and `nanogrid why` ask the running service."""
 
@@ -158,6 +168,7 @@ class Site(Table):
     forecast: Forecast = Forecast()
     recording: Recording = Recording()
     local: Local = Local()
+    store: Store = Store()
 
     @property
     def devices(self) -> tuple[Pv | Wind | Battery | Generator | Grid, ...]:

@@ -21,6 +21,7 @@ from firmware.publishers import BackgroundRecording, EventLog
 from firmware.realtime import go_realtime, raise_other_threads
 from firmware.recording import own_version
 from firmware.status import Machine, Moment, status
+from firmware.store import Store
 from firmware.wiring import build_buses, build_pins, build_sensor
 from firmware.workers import Workers
 
@@ -55,6 +56,10 @@ class Service:
         self.loop = Loop(
             self.parameters, self._ports, self._workers, no_orders, self._publishers, clock
         )
+        if site.store.path:
+            store = Store(site.store, self.parameters)
+            self.loop.state = store.state(clock.monotonic(), clock.utc())
+            self._publishers.append(store)
         self._local = self._local_server(clock.monotonic) if site.local.socket else None
         self._notifier = Notifier()
         self._faults: tuple[str, ...] = ()

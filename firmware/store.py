@@ -1,0 +1,256 @@
+"""`state.db`: history, events, energy and the checkpoint, written by a thread of its own.
+
+The loop hands over what has come together and never waits. One transaction takes everything that
+waits, so that a new checkpoint is in the very next commit. Where the disk takes nothing, control
+goes on: the log says so once, a bounded rest waits, and the next batch tries again.
+"""
+
+import contextlib
+import json
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+from control.site import SiteParameters
+from control.state import State
+from firmware.codec import decode, encode
+from firmware.config_tables import Store as Settings
+from firmware.loop import Telemetry
+from firmware.store_records import (
+    COLUMNS,
+    Checkpoint,
+    EnergyMeter,
+    MinuteMeans,
+    Pending,
+    StoredEvent,
+    checkpoint_of,
+    cycle_values,
+)
+from firmware.store_restore import boot_id, restored
+from firmware.store_schema import DamageError, StoreError, connect, is_damage, set_aside
+
+log = logging.getLogger("nanogrid")
+
+EVENT_S = 10.0  # events are written so often at most; they go with any other batch
+QUEUED = 4
+CLOSE_S = 5.0
+MINUTES_PER_DAY = 1440
+INSERT_MINUTE = f"INSERT OR REPLACE INTO minute VALUES ({', '.join('?' * (len(COLUMNS) + 2))})"
+
+Urgent = tuple[bool, bool, float, bool, int, str]
+
+
+class Store:
+    """Takes telemetry, keeps it in `state.db`, and gives back the state to start with."""
+
+    def __init__(self, settings: Settings, site: SiteParameters) -> None:
+        """Read the checkpoint and start the thread; a store that cannot be opened is logged."""
+        self._site = site
+        self._boot = boot_id()
+        self._generator_name = site.generator.name if site.generator else ""
+        self._means = MinuteMeans()
+        self._energy = EnergyMeter(site.period_s)
+        self._next = Pending()
+        self._due = False
+        self._urgent: Urgent | None = None
+        self._handed_t_s = float("-inf")
+        self._writer = _Writer(settings)
+        self._checkpoint = self._writer.read_checkpoint()
+        self._queue: queue.Queue[Pending | None] = queue.Queue(QUEUED)
+        self._thread = threading.Thread(target=self._run, name="store", daemon=True)
+        self._thread.start()
+
+    def state(self, now_s: float, utc_s: float) -> State:
+        """What the process before left to start with, at this monotonic and UTC time."""
+        if self._checkpoint is None:
+            return State()
+        return restored(self._checkpoint, self._site.generator, now_s, utc_s, self._boot)
+
+    def publish(self, telemetry: Telemetry) -> None:
+        """Take one cycle; hand over to the thread what is due."""
+        sample, state = telemetry.sample, telemetry.decision.state
+        values = cycle_values(state, sample, self._site.pv_rated_kw)
+        minute = self._means.add(sample.utc_s, values, state.mode)
+        pending = self._next
+        if minute is not None:
+            pending.minutes.append(minute)
+            self._due = True
+        pending.count(self._energy.add(sample.t_s, values))
+        for event in telemetry.decision.events:
+            pending.events.append(StoredEvent(sample.utc_s, event.severity, event.key, event.text))
+        urgent = _urgent(state)
+        self._due |= urgent != self._urgent
+        self._due |= bool(pending.events) and sample.t_s - self._handed_t_s >= EVENT_S
+        self._urgent = urgent
+        pending.checkpoint = checkpoint_of(state, sample, self._boot, self._generator_name)
+        if self._due:
+            self._hand_over(sample.t_s)
+
+    def close(self) -> None:
+        """Write what is left; a disk that hangs is not waited for."""
+        with contextlib.suppress(queue.Full):
+            self._queue.put(self._next, timeout=CLOSE_S)
+            self._queue.put(None, timeout=CLOSE_S)
+            self._thread.join(CLOSE_S)
+
+    def _hand_over(self, t_s: float) -> None:
+        try:
+            self._queue.put_nowait(self._next)
+        except queue.Full:
+            return  # it stays due, and what waits is bounded
+        self._next, self._due, self._handed_t_s = Pending(), False, t_s
+
+    def _run(self) -> None:
+        waiting, ended = Pending(), False
+        while not ended:
+            batches = [self._queue.get()]
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    batches.append(self._queue.get_nowait())
+            for batch in batches:
+                if batch is None:
+                    ended = True
+                else:
+                    waiting.take(batch)
+            if self._writer.write(waiting):
+                waiting = Pending()
+        self._writer.close()
+
+
+class _Writer:
+    """The database's only writer; never raises for what disks and files do."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._path = Path(settings.path)
+        self._settings = settings
+        self._connection: sqlite3.Connection | None = None
+        self._kwh: dict[str, float] | None = None  # totals, once they have been read
+        self._checked = False
+        self._minutes = (
+            MINUTES_PER_DAY  # since old ones were removed: at the first commit, then daily
+        )
+        self._fault = ""
+
+    def read_checkpoint(self) -> Checkpoint | None:
+        """The last checkpoint, None without a usable one."""
+        try:
+            rows = self._open().execute("SELECT content FROM checkpoint").fetchall()
+            return decode(Checkpoint, json.loads(rows[0][0])) if rows else None
+        except (sqlite3.Error, OSError, StoreError) as error:
+            self._fail(error)
+        except ValueError as error:
+            log.error("store: %s: checkpoint not usable: %s", self._path, error)
+        return None
+
+    def write(self, pending: Pending) -> bool:
+        """Write all in one transaction; False: it has to be tried again."""
+        for _ in range(2):  # again after a damaged file was set aside
+            try:
+                connection = self._open()
+                self._check(connection)
+                connection.execute("BEGIN IMMEDIATE")
+                totals = self._insert(connection, pending)
+                connection.execute("COMMIT")
+            except (sqlite3.Error, OSError, StoreError) as error:
+                if not self._fail(error):
+                    return False
+            else:
+                self._written(totals, len(pending.minutes))
+                return True
+        return False
+
+    def close(self) -> None:
+        """Let go of the file."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = connect(self._path)
+            if self._kwh is None:
+                self._kwh = dict(self._connection.execute("SELECT name, kwh FROM counter"))
+        return self._connection
+
+    def _insert(self, connection: sqlite3.Connection, pending: Pending) -> dict[str, float]:
+        """Write the rows; returns the new totals of the counters."""
+        if pending.checkpoint is not None:
+            content = json.dumps(encode(pending.checkpoint), separators=(",", ":"))
+            connection.execute("INSERT OR REPLACE INTO checkpoint VALUES (1, ?)", (content,))
+        totals = dict(self._kwh or {})
+        for name, kwh in pending.kwh.items():
+            totals[name] = totals.get(name, 0.0) + kwh
+        connection.executemany("INSERT OR REPLACE INTO counter VALUES (?, ?)", totals.items())
+        for minute in pending.minutes:
+            row = (minute.start_utc_s, *minute.values, minute.mode.value)
+            connection.execute(INSERT_MINUTE, row)
+        for event in pending.events:
+            connection.execute(
+                "INSERT INTO event (utc_s, severity, key, text) VALUES (?, ?, ?, ?)",
+                (event.utc_s, event.severity.value, event.key, event.text),
+            )
+        if self._minutes + len(pending.minutes) >= MINUTES_PER_DAY:
+            self._remove_old(connection)
+        return totals
+
+    def _written(self, totals: dict[str, float], minutes: int) -> None:
+        self._kwh = totals
+        self._minutes = (self._minutes + minutes) % MINUTES_PER_DAY
+        if self._fault:
+            log.warning("store: %s: works again", self._path)
+            self._fault = ""
+
+    def _remove_old(self, connection: sqlite3.Connection) -> None:
+        """Keep so many, whatever their times: a clock that was wrong does not cost the past."""
+        for table, key, kept in (
+            ("minute", "start_utc_s", self._settings.history_days * MINUTES_PER_DAY),
+            ("event", "seq", self._settings.events),
+        ):
+            connection.execute(
+                f"DELETE FROM {table} WHERE {key} <= "
+                f"(SELECT {key} FROM {table} ORDER BY {key} DESC LIMIT 1 OFFSET ?)",
+                (kept,),
+            )
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        """Look through the whole file once, before the first commit and after the start."""
+        if self._checked:
+            return
+        self._checked = True
+        said = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if said != "ok":
+            raise DamageError(str(said))
+
+    def _fail(self, error: Exception) -> bool:
+        """Say what is wrong, once; True: a damaged file has made way for a new one."""
+        self.close()
+        if is_damage(error):
+            try:
+                aside = set_aside(self._path, time.time())
+            except OSError as failure:
+                error = failure
+            else:
+                text = "store: %s: %s; set aside as %s, begun anew"
+                log.error(text, self._path, error, aside.name)
+                return True
+        if not self._fault:
+            log.error("store: %s: %s; control goes on without it", self._path, error)
+        self._fault = str(error)
+        return False
+
+
+def _urgent(state: State) -> Urgent:
+    """What is written as soon as it changes."""
+    generator = state.generator
+    return (
+        state.emergency_latched,
+        generator.run,
+        generator.since_s,
+        generator.carried,
+        generator.attempts,
+        generator.locked,
+    )

@@ -1,0 +1,187 @@
+"""What the store keeps, and how it is made from cycles: means per minute, energy, checkpoint."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from control.records import Sample, Severity
+from control.state import GeneratorState, Mode, State
+from firmware.minutes import MINUTE_S
+
+POWERS = ("pv_kw", "wind_kw", "battery_kw", "generator_kw", "grid_kw", "load_kw")
+COLUMNS = (
+    *POWERS,
+    "soc_frac",
+    "irradiance_w_m2",
+    "temperature_degc",
+    "price_buy_per_kwh",
+    "price_sell_per_kwh",
+    "curtailed_frac",
+)
+COUNTERS = {  # name -> the power it integrates and the sign that counts
+    "imported": ("grid_kw", 1),
+    "exported": ("grid_kw", -1),
+    "pv": ("pv_kw", 1),
+    "wind": ("wind_kw", 1),
+    "generator": ("generator_kw", 1),
+    "discharged": ("battery_kw", 1),
+    "charged": ("battery_kw", -1),
+    "load": ("load_kw", 1),
+}
+S_PER_H = 3600.0
+GAP_CYCLES = 5  # a longer time without cycles is unknown, and counts for nothing
+CURTAILING_FRAC = 0.9  # of its limit: an inverter that gives so much is held by it
+MAX_MINUTES = 1440  # that wait for a disk
+MAX_EVENTS = 1000
+
+Values = tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMinute:
+    """Means over one UTC minute in the order of COLUMNS; None where half or more is unknown."""
+
+    start_utc_s: int
+    values: Values
+    mode: Mode  # at the end of the minute
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event and when it happened."""
+
+    utc_s: float
+    severity: Severity
+    key: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What outlives the process. Times `_s` are monotonic, of the machine's boot `boot`."""
+
+    boot: str
+    t_s: float  # of the cycle it was taken in
+    utc_s: float
+    mode: Mode
+    mode_reason: str
+    emergency_latched: bool
+    generator_name: str
+    generator: GeneratorState
+
+
+def checkpoint_of(state: State, sample: Sample, boot: str, generator_name: str) -> Checkpoint:
+    """The checkpoint of one cycle."""
+    return Checkpoint(
+        boot,
+        sample.t_s,
+        sample.utc_s,
+        state.mode,
+        state.mode_reason,
+        state.emergency_latched,
+        generator_name,
+        state.generator,
+    )
+
+
+def cycle_values(state: State, sample: Sample, pv_rated_kw: float) -> Values:
+    """One cycle's values in the order of COLUMNS."""
+    plant, limit_kw = state.estimate, state.pv_limit_kw
+    held = False
+    if limit_kw is not None and plant.pv_kw is not None:
+        held = limit_kw < pv_rated_kw and plant.pv_kw >= CURTAILING_FRAC * limit_kw
+    return (
+        plant.pv_kw,
+        plant.wind_kw,
+        plant.battery_kw,
+        plant.generator_kw,
+        plant.grid_kw,
+        plant.load_kw,
+        plant.soc_frac,
+        sample.irradiance_w_m2.good if sample.irradiance_w_m2 else None,
+        sample.temperature_degc,
+        sample.price_buy_per_kwh,
+        sample.price_sell_per_kwh,
+        float(held),
+    )
+
+
+class MinuteMeans:
+    """Collects cycles into minutes. A wall clock that steps back starts afresh."""
+
+    def __init__(self) -> None:
+        """Start with no minute."""
+        self._start_utc_s: int | None = None
+        self._mode = Mode.STARTING
+        self._clear()
+
+    def add(self, utc_s: float, values: Values, mode: Mode) -> StoredMinute | None:
+        """Add one cycle; return the minute before when this one is the next's first."""
+        start_utc_s = int(utc_s // MINUTE_S) * MINUTE_S
+        finished = None
+        if start_utc_s != self._start_utc_s:
+            if self._start_utc_s is not None and start_utc_s > self._start_utc_s:
+                means = tuple(map(self._mean, range(len(COLUMNS))))
+                finished = StoredMinute(self._start_utc_s, means, self._mode)
+            self._start_utc_s = start_utc_s
+            self._clear()
+        self._mode = mode
+        self._cycles += 1
+        for index, value in enumerate(values):
+            if value is not None:
+                self._sums[index] += value
+                self._counts[index] += 1
+        return finished
+
+    def _clear(self) -> None:
+        self._cycles = 0
+        self._sums = [0.0] * len(COLUMNS)
+        self._counts = [0] * len(COLUMNS)
+
+    def _mean(self, index: int) -> float | None:
+        if 2 * self._counts[index] <= self._cycles:
+            return None
+        return self._sums[index] / self._counts[index]
+
+
+class EnergyMeter:
+    """Integrates the cycles' powers; what is unknown counts for nothing."""
+
+    def __init__(self, period_s: float) -> None:
+        """`period_s` of the loop."""
+        self._gap_s = GAP_CYCLES * period_s
+        self._t_s: float | None = None
+
+    def add(self, t_s: float, values: Values) -> dict[str, float]:
+        """kWh per counter since the cycle before, at this cycle's powers."""
+        before_s, self._t_s = self._t_s, t_s
+        if before_s is None or not 0.0 < t_s - before_s <= self._gap_s:
+            return {}
+        hours = (t_s - before_s) / S_PER_H
+        found = {}
+        for name, (column, sign) in COUNTERS.items():
+            power_kw = values[POWERS.index(column)]
+            if power_kw is not None and sign * power_kw > 0:
+                found[name] = sign * power_kw * hours
+        return found
+
+
+@dataclass(slots=True)
+class Pending:
+    """What waits for the disk; bounded, the oldest goes first."""
+
+    minutes: deque[StoredMinute] = field(default_factory=lambda: deque(maxlen=MAX_MINUTES))
+    events: deque[StoredEvent] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
+    kwh: dict[str, float] = field(default_factory=dict)
+    checkpoint: Checkpoint | None = None
+
+    def count(self, kwh: dict[str, float]) -> None:
+        """Add energy to the counters."""
+        for name, more_kwh in kwh.items():
+            self.kwh[name] = self.kwh.get(name, 0.0) + more_kwh
+
+    def take(self, newer: "Pending") -> None:
+        """Add what came later."""
+        self.minutes.extend(newer.minutes)
+        self.events.extend(newer.events)
+        self.count(newer.kwh)
+        self.checkpoint = newer.checkpoint or self.checkpoint

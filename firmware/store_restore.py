@@ -1,0 +1,63 @@
+"""What a new process takes over from the checkpoint of the one before.
+
+The generator's timers need no wall clock. In the same boot of the machine monotonic times go on.
+After a reboot, monotonic time 0 is later than anything the old process did: what had elapsed by the
+checkpoint, plus the time since boot, has elapsed for certain.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from control.site import GeneratorParameters
+from control.state import GeneratorState, State
+from firmware.store_records import Checkpoint
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+UNSEEN_S = float("-inf")  # the decision core looks at the set first; see control.generator
+
+
+def boot_id() -> str:
+    """The kernel's name for this boot; random(4)."""
+    return BOOT_ID.read_text().strip()
+
+
+def restored(
+    checkpoint: Checkpoint,
+    generator: GeneratorParameters | None,
+    now_s: float,
+    utc_s: float,
+    boot: str,
+) -> State:
+    """The state to start with. The mode is found anew; a latched emergency stop stays latched."""
+    state = State(emergency_latched=checkpoint.emergency_latched)
+    if generator is None or checkpoint.generator_name != generator.name:
+        return state
+    same_boot = checkpoint.boot == boot and checkpoint.t_s <= now_s
+    seen_s = checkpoint.t_s if same_boot else 0.0
+    old = replace(checkpoint.generator, still_since_s=None)
+    elapsed_s = max(0.0, checkpoint.t_s - old.since_s)
+    if not old.run:
+        return replace(state, generator=_resting(generator, old, seen_s - elapsed_s, now_s))
+    away_s = now_s - seen_s
+    if not same_boot:
+        away_s = max(away_s, utc_s - checkpoint.utc_s)
+    since_s = now_s - away_s - elapsed_s
+    if generator.by_relay:
+        goes_on = same_boot and away_s <= generator.cool_down_s
+        # Its contact dropped with the old process, at the latest now or before the machine booted.
+        over = replace(old, run=False, since_s=now_s if same_boot else 0.0, carried=False)
+    else:
+        goes_on = away_s <= generator.min_run_s
+        over = replace(old, run=False, since_s=UNSEEN_S, carried=False)
+    return replace(state, generator=replace(old, since_s=since_s) if goes_on else over)
+
+
+def _resting(
+    generator: GeneratorParameters, old: GeneratorState, since_s: float, now_s: float
+) -> GeneratorState:
+    """The rest goes on. Once it is over, the set itself says more than the checkpoint.
+
+    A start whose checkpoint was lost is found that way.
+    """
+    over = now_s - since_s >= generator.min_rest_s
+    return replace(old, since_s=UNSEEN_S if over else since_s)
