@@ -52,7 +52,7 @@ def build_instance(
         wind_kw=np.full(steps, situation.wind_kw),  # persistence: there is no wind forecaster
         price_buy_per_kwh=buy,
         price_sell_per_kwh=sell,
-        import_max_kw=np.full(steps, site.grid.import_max_kw if site.grid and connected else 0.0),
+        import_max_kw=_import_max(site, forecast, situation) if connected else np.zeros(steps),
         export_max_kw=np.full(steps, site.grid.export_max_kw if site.grid and connected else 0.0),
         battery=_battery(site, situation, connected),
         diesel=diesel,
@@ -64,6 +64,15 @@ def build_instance(
         unserved_per_kwh=planner.unserved_cost_per_kwh,
         energy_value_per_kwh=_energy_value(site, buy, connected, diesel),
     )
+
+
+def _import_max(site: Site, forecast: Forecast, situation: Situation) -> Floats:
+    """The connection's limit; no more than the load lacks where the grid may not charge."""
+    load_kw, pv_kw = np.array(forecast.load.p50_kw), np.array(forecast.pv.p50_kw)
+    limit_kw = np.full(load_kw.size, site.grid.import_max_kw if site.grid else 0.0)
+    if all(battery.charge_from_grid for battery in site.battery):
+        return limit_kw
+    return np.asarray(np.clip(load_kw - pv_kw - situation.wind_kw, 0.0, limit_kw))
 
 
 def _battery(site: Site, situation: Situation, connected: bool) -> Battery:

@@ -131,3 +131,12 @@ def test_a_schedule_becomes_a_plan_in_monotonic_time(site: Site) -> None:
     later = current_slot(plan, 870.0 + 900.0 * 3)
     assert later is not None
     assert later.index == 3
+
+
+def test_a_battery_that_the_grid_may_not_charge_is_planned_so(site: Site) -> None:
+    battery = site.battery[0].model_copy(update={"charge_from_grid": False})
+    made = instance(site.model_copy(update={"battery": (battery,)}))
+    lacking = np.maximum(0.0, made.load_kw - made.pv_kw - made.wind_kw)
+    assert site.grid is not None
+    assert (made.import_max_kw == np.minimum(lacking, site.grid.import_max_kw)).all()
+    assert (instance(site).import_max_kw == site.grid.import_max_kw).all()
