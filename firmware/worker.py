@@ -31,7 +31,7 @@ from models.forecaster import Forecaster
 from models.history import DAY_S, History, HistoryError, Target, read_history
 
 GRID_S = 900  # the forecasters' grid
-KEEP_DAYS = 35
+KEEP_DAYS = 90  # learning on site looks back so far
 KEEP_SLOTS = KEEP_DAYS * DAY_S // GRID_S
 MIN_MINUTES = 8  # of a quarter of an hour, for its mean to count
 TARGETS: tuple[Target, ...] = ("pv", "load")
