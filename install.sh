@@ -18,11 +18,11 @@ usage: sudo ./install.sh [--uninstall | --help]
 Installs or updates the nano-grid controller from this folder, on Raspberry Pi OS (Bookworm, Trixie) or
 Debian 12 or 13, 64 bit:
 
-  $OPT        the program in a virtual environment of its own
-  $COMMAND   the command
-  $CONFIG/site.toml   your site; an example is put there once and never touched again
-  $STATE    what the service remembers
-  $UNIT
+  $OPT                            the program in a virtual environment of its own
+  $COMMAND                  the command
+  $CONFIG/site.toml                  your site; an example is put there once, never touched again
+  $STATE                        what the service remembers
+  $UNIT   the service
 
 and from Debian python3-venv and mosquitto. The service runs as the user "$ACCOUNT". It is not started; one
 that already runs is restarted with the new version. On a Raspberry Pi the hardware watchdog is
@@ -107,7 +107,10 @@ make_release() {
         return
     fi
     say "Program: $release (some minutes on a Raspberry Pi)"
-    rm -rf "$release"
+    local other
+    for other in "$OPT"/releases/*; do
+        if [ ! -e "$other/complete" ]; then rm -rf "$other"; fi
+    done
     mkdir -p "$release/program"
     # shellcheck disable=SC2086
     tar -C "$SOURCE" -c --owner=root --group=root --mode=a+rX --exclude=__pycache__ $PROGRAM |
@@ -115,11 +118,11 @@ make_release() {
     python3 -m venv "$release/venv"
     # Everything but the Pi's own modules comes ready made: without a compiler, or with a clear refusal.
     "$release/venv/bin/pip" install -q --only-binary :all: -e "$release/program" ||
-        fail "pip could not install the program's packages; nothing was changed"
+        fail "pip could not install the program's packages (see above); run this again when it can"
     if [ -n "$extra" ]; then
         # PYPI=1: lgpio's sources bring its C library along; Debian need not have it.
         PYPI=1 "$release/venv/bin/pip" install -q --prefer-binary -e "$release/program[$extra]" ||
-            fail "the modules for SPI and GPIO did not install; nothing was changed"
+            fail "pip could not install the modules for SPI and GPIO (see above); run this again when it can"
     fi
     touch "$release/complete"
 }
@@ -207,19 +210,18 @@ install_all() {
 
 main() {
     local action=install_all
-    case "${1-}" in
+    case "$*" in
     "") ;;
     --uninstall) action=uninstall ;;
     -h | --help)
         usage
         exit 0
         ;;
-    *) set -- "$@" too-many ;;
-    esac
-    if [ $# -gt 1 ]; then
-        echo "install.sh: unknown option $1 (see --help)" >&2
+    *)
+        echo "install.sh: unknown option: $* (see --help)" >&2
         exit 2
-    fi
+        ;;
+    esac
     [ "$(id -u)" -eq 0 ] || fail "needs root: sudo ./install.sh"
     umask 022
     "$action"
