@@ -10,18 +10,13 @@ from pathlib import Path
 
 import click
 
+from firmware.bad_input import BadInput
 from firmware.config import SiteError, load_site
 from models.forecaster import Forecaster, Forecasts
 from models.history import History, HistoryError, Target, format_utc, read_history, read_origins
 
 HEADER = "origin_utc,ts_utc,p10,p50,p90\n"
 CLEAR_NOON_W_M2 = 1000.0  # what "capacity" means for a column of irradiance
-
-
-class BadInput(click.ClickException):
-    """What the user gave cannot be used; one line says why."""
-
-    exit_code = 2
 
 
 @click.command()

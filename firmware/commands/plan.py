@@ -11,15 +11,10 @@ from control.dispatch import to_dict
 from control.dispatch_instance import Instance
 from control.planning import PlanResult
 from control.planning import plan as find_plan
+from firmware.bad_input import BadInput
 
 DEFAULT_BUDGET_S = 1.0
 _WRITING_S = 0.003  # kept back for judging, formatting and writing the answer
-
-
-class BadInput(click.ClickException):
-    """What the user gave cannot be used; one line says why."""
-
-    exit_code = 2
 
 
 @click.command()

@@ -6,7 +6,7 @@ from typing import cast
 
 import click
 
-from firmware.commands.forecast import BadInput
+from firmware.bad_input import BadInput
 from models.history import HistoryError, Target
 
 
