@@ -10,10 +10,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SOURCE = "/src"  # inside: a copy of this program, free to be changed
-COPIED = (
-    "control drivers firmware hil models examples docs systemd setup.cfg pyproject.toml README.md"
-    " LICENSE install.sh"
-).split()
+COPIED = [
+    "control",
+    "drivers",
+    "firmware",
+    "hil",
+    "models",
+    "examples",
+    "docs",
+    "systemd",
+    "setup.cfg",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "install.sh",
+]
 PATH = "/stubs:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MOUNTS = """
 mount --make-rprivate / &&

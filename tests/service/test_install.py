@@ -24,7 +24,7 @@ UNIT = "/etc/systemd/system/nanogrid.service"
 APT = """#!/bin/sh
 echo "apt-get $*" >>/calls
 """
-# A virtual environment whose pip "installs" by pointing at the host's; it fails while /offline is there.
+# A virtual environment whose pip "installs" by pointing at the host's; not while /offline exists.
 PYTHON = """#!/bin/sh
 [ "$1 $2" = "-m venv" ] || exec /host-venv/bin/python "$@"
 mkdir -p "$3/bin"
