@@ -30,7 +30,7 @@ from firmware.store_records import (
     cycle_values,
 )
 from firmware.store_restore import boot_id, restored
-from firmware.store_schema import DamageError, StoreError, connect, is_damage, set_aside
+from firmware.store_schema import DamageError, StoreError, connect, copied, is_damage, set_aside
 
 log = logging.getLogger("nanogrid")
 
@@ -137,13 +137,23 @@ class _Writer:
     def read_checkpoint(self) -> Checkpoint | None:
         """The last checkpoint, None without a usable one."""
         try:
-            rows = self._open().execute("SELECT content FROM checkpoint").fetchall()
-            return decode(Checkpoint, json.loads(rows[0][0])) if rows else None
+            return self._checkpoint(self._open())
         except (sqlite3.Error, OSError, StoreError) as error:
-            self._fail(error)
+            if self._fail(error) or isinstance(error, StoreError):
+                return None
+        try:
+            with copied(self._path) as connection:
+                return self._checkpoint(connection)
+        except (sqlite3.Error, OSError, StoreError):
+            return None
+
+    def _checkpoint(self, connection: sqlite3.Connection) -> Checkpoint | None:
+        rows = connection.execute("SELECT content FROM checkpoint").fetchall()
+        try:
+            return decode(Checkpoint, json.loads(rows[0][0])) if rows else None
         except ValueError as error:
             log.error("store: %s: checkpoint not usable: %s", self._path, error)
-        return None
+            return None
 
     def write(self, pending: Pending) -> bool:
         """Write all in one transaction; False: it has to be tried again."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from firmware.minutes import MINUTE_S
+from firmware.minutes import MINUTE_S, Minute
 from firmware.store_records import COLUMNS, Values
 from firmware.store_schema import StoreError, connect_to_read
 
@@ -75,6 +75,20 @@ def read_steps(path: Path, span: Span) -> Iterator[tuple[int, Values]]:
                 start_utc_s, minutes = start_utc_s + span.step_s, []
             minutes.append(tuple(values))
     yield start_utc_s, _means(minutes, span.step_s)
+
+
+def read_minutes(path: Path, count: int) -> list[Minute]:
+    """The last `count` minutes for the forecasters, oldest first. Raises StoreError.
+
+    PV that a limit held down is not the weather's: it is left out.
+    """
+    query = (
+        "SELECT start_utc_s, CASE WHEN curtailed_frac > 0 THEN NULL ELSE pv_kw END, load_kw "
+        "FROM minute ORDER BY start_utc_s DESC LIMIT ?"
+    )
+    with closing(connect_to_read(path)) as connection:
+        found = [Minute(*row) for row in _rows(path, connection, query, (count,))]
+    return found[::-1]
 
 
 def read_events(path: Path, since_s: float | None) -> Iterator[LoggedEvent]:

@@ -1,6 +1,10 @@
 """The file of the store: opening, its schema's versions, putting a damaged one aside."""
 
+import shutil
 import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -49,6 +53,21 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+@contextmanager
+def copied(path: Path) -> Iterator[sqlite3.Connection]:
+    """A copy to read from, elsewhere: a database with a log cannot be opened on a read-only disk.
+
+    Raises sqlite3.Error, OSError, StoreError.
+    """
+    with tempfile.TemporaryDirectory(prefix="nanogrid-") as folder:
+        for suffix in ("", "-wal"):
+            part = path.with_name(path.name + suffix)
+            if not suffix or part.exists():
+                shutil.copyfile(part, Path(folder) / (path.name + suffix))
+        with closing(connect(Path(folder) / path.name)) as connection:
+            yield connection
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:

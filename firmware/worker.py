@@ -26,6 +26,8 @@ from firmware.codec import decode, encode
 from firmware.config import Site, site_from_dict
 from firmware.day_plan import Situation, build_instance, slot_start, to_plan
 from firmware.minutes import MINUTE_S, Minute
+from firmware.store_reading import read_minutes
+from firmware.store_schema import StoreError
 from firmware.tariff import Tariff
 from models.forecaster import Forecaster
 from models.history import DAY_S, History, HistoryError, Target, read_history
@@ -88,14 +90,12 @@ class Worker:
         targets = TARGETS if site.pv else TARGETS[1:]
         self._forecasters = {target: self._forecaster(target) for target in targets}
         self._pasts = {target: Past(self._history(target)) for target in targets}
+        self._remember(self._stored())
         self._last: tuple[float, Schedule] | None = None  # start (UTC) and schedule
 
     def advise(self, situation: Situation, minutes: list[Minute], iterations: int | None) -> Advice:
         """Return a forecast and a plan for the slots from the current one on."""
-        for target, past in self._pasts.items():
-            for minute in minutes:
-                value_kw = minute.pv_kw if target == "pv" else minute.load_kw
-                past.add(minute.start_utc_s, value_kw)
+        self._remember(minutes)
         forecast = self._forecast(situation)
         detail = "; ".join(self._notes)
         if not self._site.planner.enabled:
@@ -137,6 +137,23 @@ class Worker:
         elif forecaster.problem:
             self._notes.append(forecaster.problem)
         return forecaster
+
+    def _remember(self, minutes: list[Minute]) -> None:
+        for target, past in self._pasts.items():
+            for minute in minutes:
+                value_kw = minute.pv_kw if target == "pv" else minute.load_kw
+                past.add(minute.start_utc_s, value_kw)
+
+    def _stored(self) -> list[Minute]:
+        """What the service has kept of the last weeks."""
+        path = self._site.store.path
+        if not path:
+            return []
+        try:
+            return read_minutes(Path(path), KEEP_DAYS * DAY_S // MINUTE_S)
+        except StoreError as error:
+            self._notes.append(str(error))
+            return []
 
     def _history(self, target: Target) -> History | None:
         path = self._site.forecast.history
