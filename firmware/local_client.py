@@ -2,11 +2,13 @@
 
 import json
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
 ANSWER_BYTES = 1 << 22
 TIMEOUT_S = 5.0
+RETRY_S = 0.05
 
 
 class LocalError(Exception):
@@ -33,11 +35,25 @@ def ask_status(path: Path) -> dict[str, Any]:
     return status
 
 
+def _connect(link: socket.socket, path: str) -> None:
+    """Connect, within the timeout also to a service with a full waiting room. Raises OSError."""
+    end_s = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            link.connect(path)
+        except BlockingIOError:
+            if time.monotonic() > end_s:
+                raise TimeoutError from None
+            time.sleep(RETRY_S)
+        else:
+            return
+
+
 def _exchange(path: Path, request: bytes) -> bytes:
     """Send one line, return all that comes. Raises OSError."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
         link.settimeout(TIMEOUT_S)
-        link.connect(str(path))
+        _connect(link, str(path))
         link.sendall(request)
         received = bytearray()
         while len(received) < ANSWER_BYTES and (part := link.recv(1 << 16)):

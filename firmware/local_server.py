@@ -29,9 +29,11 @@ MODE = 0o660
 REQUEST_BYTES = 4096
 SEND_BYTES = 1 << 16
 CLIENTS = 16
+ACCEPTED = 4  # at one look
 CLIENT_S = 3.0  # a client has so long for all of it
 PAUSE_S = 0.02  # between two looks at the clients
-IDLE_S = 0.5
+IDLE_S = 0.2
+BACKLOG = 128
 
 
 class Snapshot:
@@ -127,7 +129,8 @@ class LocalServer:
             events = self._selector.select(IDLE_S)
             for key, _ in events:
                 if key.fd == self._listener.fileno():
-                    self._accept()
+                    for _ in range(ACCEPTED):
+                        self._accept()
                 elif key.fd in self._clients:
                     self._serve(self._clients[key.fd])
             self._drop_late()
@@ -202,7 +205,7 @@ def _listen(path: Path) -> socket.socket:
         new.unlink(missing_ok=True)
         listener.bind(str(new))
         new.chmod(MODE)
-        listener.listen(CLIENTS)
+        listener.listen(BACKLOG)
         new.replace(path)
     except OSError:
         listener.close()

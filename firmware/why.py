@@ -37,12 +37,17 @@ def _explained(setpoint: Mapping[str, Any]) -> Iterator[str]:
     if setpoint["source"] is None:
         yield "  Nobody says why."
         return
-    yield f"  Decided by: {setpoint['source']}: {setpoint['reason']}."
+    yield f"  Decided by: {_who(setpoint['source'], setpoint['reason'])}."
     if setpoint["clips"]:
         wanted = in_words(quantity, setpoint["wanted"])
         yield f"  It asked for: {wanted}; changed by: {', then '.join(setpoint['clips'])}."
     yield f"  Otherwise: {'; then '.join(setpoint['otherwise']) or NO_ONE}."
     yield f"  {_acknowledged(quantity, setpoint['acknowledged'])}; {_obeyed(setpoint['obeyed'])}."
+
+
+def _who(source: str, reason: str) -> str:
+    """Source and reason; some reasons name their source already."""
+    return reason if reason.startswith(f"{source}: ") else f"{source}: {reason}"
 
 
 def in_words(quantity: str, value: float | None) -> str:
@@ -97,7 +102,7 @@ class Change:
         """The change in one line."""
         clips = "".join(f"; then {clip}" for clip in self.clips)
         was, now = (in_words(self.quantity, value) for value in (self.before, self.after))
-        return f"{self.utc}  {self.device}: {was} -> {now}  {self.source}: {self.reason}{clips}"
+        return f"{self.utc}  {self.device}: {was} -> {now}  {_who(self.source, self.reason)}{clips}"
 
 
 def changes(cycles: Iterable[Replayed]) -> Iterator[Change]:
