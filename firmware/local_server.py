@@ -10,7 +10,6 @@ portions with pauses between them: however many ask, and however slowly, the loo
 import contextlib
 import errno
 import json
-import logging
 import os
 import selectors
 import socket
@@ -24,7 +23,6 @@ from typing import Any
 
 from firmware.loop import Telemetry
 
-log = logging.getLogger("nanogrid")
 MODE = 0o660
 REQUEST_BYTES = 4096
 SEND_BYTES = 1 << 16
