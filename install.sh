@@ -124,6 +124,7 @@ make_release() {
         PYPI=1 "$release/venv/bin/pip" install -q --prefer-binary -e "$release/program[$extra]" ||
             fail "pip could not install the modules for SPI and GPIO (see above); run this again when it can"
     fi
+    sync # the mark must not reach the card before what it stands for
     touch "$release/complete"
 }
 
@@ -174,6 +175,7 @@ Next:
   2. sudo nanogrid check --config $CONFIG/site.toml --probe     asks the devices, writes nothing
   3. sudo systemctl enable --now nanogrid
   4. journalctl -u nanogrid -f
+Step by step: $OPT/current/program/docs/install.md
 EOF
     if is_raspberry_pi && ! compgen -G '/dev/spidev*' >/dev/null; then
         echo "SPI is off; an irradiance sensor needs it: sudo raspi-config nonint do_spi 0"
