@@ -7,17 +7,12 @@ from typing import Any
 
 import click
 
+from firmware.bad_input import BadInput
 from firmware.config import SiteError, load_site
 from firmware.local_client import LocalError, ask_status
 
 DEFAULT_SOCKET = Path("/run/nanogrid/nanogrid.sock")
 REFRESH_S = 1.0
-
-
-class BadInput(click.ClickException):
-    """What the user gave cannot be used; one line says why."""
-
-    exit_code = 2
 
 
 @click.command()

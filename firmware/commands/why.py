@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from firmware.commands.status import BadInput, ask, socket_path
+from firmware.bad_input import BadInput
+from firmware.commands.status import ask, socket_path
 from firmware.recording import Recording, RecordingError, own_version
 from firmware.replay import Replayed, replay
 from firmware.status import status, utc_text
