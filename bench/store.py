@@ -97,7 +97,7 @@ def day(period_s: float, events_per_h: float) -> Iterator[Telemetry]:
                 run=run_since_s % (2 * GENERATOR_CHANGES_S) > 0, since_s=run_since_s
             ),
         )
-        told = (Event(Severity.INFO, "mode", "auto: all devices answer"),) * (number % every == 1)
+        told = (Event(Severity.INFO, "mode", "auto: all devices answer"),) * (number % every == 0)
         seen = replace(sample, cycle=number, t_s=t_s, utc_s=UTC_S + t_s, temperature_degc=wave)
         yield Telemetry(state, seen, (), Advice(), Orders(), Decision(state, Command((), ()), told))
 

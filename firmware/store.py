@@ -6,7 +6,6 @@ goes on: the log says so once, a bounded rest waits, and the next batch tries ag
 """
 
 import contextlib
-import json
 import logging
 import queue
 import sqlite3
@@ -16,7 +15,6 @@ from pathlib import Path
 
 from control.site import SiteParameters
 from control.state import State
-from firmware.codec import decode, encode
 from firmware.config_tables import Store as Settings
 from firmware.loop import Telemetry
 from firmware.store_records import (
@@ -26,7 +24,9 @@ from firmware.store_records import (
     MinuteMeans,
     Pending,
     StoredEvent,
+    checkpoint_from_text,
     checkpoint_of,
+    checkpoint_to_text,
     cycle_values,
 )
 from firmware.store_restore import boot_id, restored
@@ -34,7 +34,7 @@ from firmware.store_schema import DamageError, StoreError, connect, copied, is_d
 
 log = logging.getLogger("nanogrid")
 
-EVENT_S = 10.0  # events are written so often at most; they go with any other batch
+EVENT_S = 60.0  # events alone make a batch so often at most: the card's write budget
 QUEUED = 4
 CLOSE_S = 5.0
 MINUTES_PER_DAY = 1440
@@ -56,7 +56,7 @@ class Store:
         self._next = Pending()
         self._due = False
         self._urgent: Urgent | None = None
-        self._handed_t_s = float("-inf")
+        self._events_t_s = float("-inf")  # of the last batch that events alone made due
         self._writer = _Writer(settings)
         self._checkpoint = self._writer.read_checkpoint()
         self._queue: queue.Queue[Pending | None] = queue.Queue(QUEUED)
@@ -83,11 +83,12 @@ class Store:
             pending.events.append(StoredEvent(sample.utc_s, event.severity, event.key, event.text))
         urgent = _urgent(state)
         self._due |= urgent != self._urgent
-        self._due |= bool(pending.events) and sample.t_s - self._handed_t_s >= EVENT_S
         self._urgent = urgent
+        if pending.events and not self._due and sample.t_s - self._events_t_s >= EVENT_S:
+            self._due, self._events_t_s = True, sample.t_s
         pending.checkpoint = checkpoint_of(state, sample, self._boot, self._generator_name)
         if self._due:
-            self._hand_over(sample.t_s)
+            self._hand_over()
 
     def close(self) -> None:
         """Write what is left; a disk that hangs is not waited for."""
@@ -96,12 +97,12 @@ class Store:
             self._queue.put(None, timeout=CLOSE_S)
             self._thread.join(CLOSE_S)
 
-    def _hand_over(self, t_s: float) -> None:
+    def _hand_over(self) -> None:
         try:
             self._queue.put_nowait(self._next)
         except queue.Full:
             return  # it stays due, and what waits is bounded
-        self._next, self._due, self._handed_t_s = Pending(), False, t_s
+        self._next, self._due = Pending(), False
 
     def _run(self) -> None:
         waiting, ended = Pending(), False
@@ -129,9 +130,7 @@ class _Writer:
         self._connection: sqlite3.Connection | None = None
         self._kwh: dict[str, float] | None = None  # totals, once they have been read
         self._checked = False
-        self._minutes = (
-            MINUTES_PER_DAY  # since old ones were removed: at the first commit, then daily
-        )
+        self._minutes = MINUTES_PER_DAY  # since old ones were removed: so first at the start
         self._fault = ""
 
     def read_checkpoint(self) -> Checkpoint | None:
@@ -150,7 +149,7 @@ class _Writer:
     def _checkpoint(self, connection: sqlite3.Connection) -> Checkpoint | None:
         rows = connection.execute("SELECT content FROM checkpoint").fetchall()
         try:
-            return decode(Checkpoint, json.loads(rows[0][0])) if rows else None
+            return checkpoint_from_text(rows[0][0]) if rows else None
         except ValueError as error:
             log.error("store: %s: checkpoint not usable: %s", self._path, error)
             return None
@@ -189,7 +188,7 @@ class _Writer:
     def _insert(self, connection: sqlite3.Connection, pending: Pending) -> dict[str, float]:
         """Write the rows; returns the new totals of the counters."""
         if pending.checkpoint is not None:
-            content = json.dumps(encode(pending.checkpoint), separators=(",", ":"))
+            content = checkpoint_to_text(pending.checkpoint)
             connection.execute("INSERT OR REPLACE INTO checkpoint VALUES (1, ?)", (content,))
         totals = dict(self._kwh or {})
         for name, kwh in pending.kwh.items():

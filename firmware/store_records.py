@@ -1,10 +1,13 @@
 """What the store keeps, and how it is made from cycles: means per minute, energy, checkpoint."""
 
+import json
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from math import isfinite
 
 from control.records import Sample, Severity
-from control.state import GeneratorState, Mode, State
+from control.state import Mode, State
+from firmware.codec import decode, encode
 from firmware.minutes import MINUTE_S
 
 POWERS = ("pv_kw", "wind_kw", "battery_kw", "generator_kw", "grid_kw", "load_kw")
@@ -57,7 +60,10 @@ class StoredEvent:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What outlives the process. Times `_s` are monotonic, of the machine's boot `boot`."""
+    """What outlives the process. Times `_s` are monotonic, of the machine's boot `boot`.
+
+    Of the generator's state what later states can do without is left out.
+    """
 
     boot: str
     t_s: float  # of the cycle it was taken in
@@ -65,12 +71,21 @@ class Checkpoint:
     mode: Mode
     mode_reason: str
     emergency_latched: bool
-    generator_name: str
-    generator: GeneratorState
+    generator: str  # its name
+    run: bool = False
+    since_s: float | None = None  # None: the set has not been looked at
+    carried: bool = False
+    attempts: int = 0
+    locked: str = ""
+    low_soc: bool = False
+
+
+_CHECKPOINT = tuple(field.name for field in fields(Checkpoint))
 
 
 def checkpoint_of(state: State, sample: Sample, boot: str, generator_name: str) -> Checkpoint:
     """The checkpoint of one cycle."""
+    generator = state.generator
     return Checkpoint(
         boot,
         sample.t_s,
@@ -79,8 +94,26 @@ def checkpoint_of(state: State, sample: Sample, boot: str, generator_name: str) 
         state.mode_reason,
         state.emergency_latched,
         generator_name,
-        state.generator,
+        generator.run,
+        generator.since_s if isfinite(generator.since_s) else None,
+        generator.carried,
+        generator.attempts,
+        generator.locked,
+        generator.low_soc,
     )
+
+
+def checkpoint_to_text(checkpoint: Checkpoint) -> str:
+    """As JSON, by names: other versions of the program have other fields."""
+    return json.dumps(dict(zip(_CHECKPOINT, encode(checkpoint), strict=True)), allow_nan=False)
+
+
+def checkpoint_from_text(text: str) -> Checkpoint:
+    """Raises ValueError for what is none; unknown names are ignored."""
+    plain = json.loads(text)
+    if not isinstance(plain, dict) or any(name not in plain for name in _CHECKPOINT):
+        raise ValueError("not a checkpoint")
+    return decode(Checkpoint, [plain[name] for name in _CHECKPOINT])
 
 
 def cycle_values(state: State, sample: Sample, pv_rated_kw: float) -> Values:

@@ -30,12 +30,19 @@ def restored(
 ) -> State:
     """The state to start with. The mode is found anew; a latched emergency stop stays latched."""
     state = State(emergency_latched=checkpoint.emergency_latched)
-    if generator is None or checkpoint.generator_name != generator.name:
+    if generator is None or checkpoint.generator != generator.name:
         return state
     same_boot = checkpoint.boot == boot and checkpoint.t_s <= now_s
     seen_s = checkpoint.t_s if same_boot else 0.0
-    old = replace(checkpoint.generator, still_since_s=None)
-    elapsed_s = max(0.0, checkpoint.t_s - old.since_s)
+    since_s = UNSEEN_S if checkpoint.since_s is None else checkpoint.since_s
+    elapsed_s = max(0.0, checkpoint.t_s - since_s)
+    old = GeneratorState(
+        run=checkpoint.run,
+        carried=checkpoint.carried,
+        attempts=checkpoint.attempts,
+        locked=checkpoint.locked,
+        low_soc=checkpoint.low_soc,
+    )
     if not old.run:
         return replace(state, generator=_resting(generator, old, seen_s - elapsed_s, now_s))
     away_s = now_s - seen_s

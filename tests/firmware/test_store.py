@@ -371,4 +371,4 @@ def _attempts(path: Path) -> int:
         found = rows(path, "SELECT content FROM checkpoint")
     except sqlite3.OperationalError:
         return 0
-    return int(json.loads(str(found[0][0]))[7][4]) if found else 0
+    return int(json.loads(str(found[0][0]))["attempts"]) if found else 0

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from control.state import GeneratorState, Mode, State
-from firmware.codec import encode
+from control.state import Mode, State
 from firmware.config import Site
 from firmware.config_tables import Store as Settings
 from firmware.service import Service
 from firmware.store_reading import read_minutes
-from firmware.store_records import COLUMNS, Checkpoint
+from firmware.store_records import COLUMNS, Checkpoint, checkpoint_to_text
 from firmware.store_restore import boot_id
 from firmware.store_schema import connect
 from firmware.worker import Worker
@@ -108,10 +107,11 @@ def test_a_full_disk_then_a_read_only_one(tmp_path: Path) -> None:
 
 def test_the_service_starts_with_what_was_left(bare: Site, tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    generator = GeneratorState(since_s=0.0, attempts=3, locked="3 failed starts")
-    left = Checkpoint(boot_id(), 1.0, 1.76e9, Mode.SAFE, "", True, "genset", generator)
+    left = Checkpoint(
+        boot_id(), 1.0, 1.76e9, Mode.SAFE, "", True, "genset", attempts=3, locked="3 failed starts"
+    )
     connection = connect(path)
-    connection.execute("INSERT INTO checkpoint VALUES (1, ?)", (json.dumps(encode(left)),))
+    connection.execute("INSERT INTO checkpoint VALUES (1, ?)", (checkpoint_to_text(left),))
     connection.close()
     service = Service(bare.model_copy(update={"store": Settings(path=str(path))}))
     for publisher in service._publishers:

@@ -7,9 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control.generator import sequence
+from control.records import Sample
 from control.site import GeneratorParameters
-from control.state import Estimate, GeneratorState, Mode
-from firmware.store_records import Checkpoint
+from control.state import Estimate, GeneratorState, Mode, State
+from firmware.store_records import (
+    Checkpoint,
+    checkpoint_from_text,
+    checkpoint_of,
+    checkpoint_to_text,
+)
 from firmware.store_restore import boot_id, restored
 
 UTC_S = 1_760_000_000.0
@@ -30,11 +36,29 @@ STEPS_S = [0.0, -3e7, -3600.0, 3600.0, 3e7]
 
 
 def checkpoint(t_s: float, state: GeneratorState, *, latched: bool = False) -> Checkpoint:
-    return Checkpoint("boot-a", t_s, UTC_S, Mode.AUTO, "", latched, "genset", state)
+    sample = Sample(0, t_s, UTC_S, None, None, (), (), (), (), None, 0.0, 0.0, 0.0, 0.0)
+    whole = State(mode=Mode.AUTO, generator=state, emergency_latched=latched)
+    taken = checkpoint_of(whole, sample, "boot-a", "genset")
+    assert checkpoint_from_text(checkpoint_to_text(taken)) == taken
+    return taken
 
 
 def plant(phase: str, ready: bool = True) -> Estimate:
     return Estimate(generator_phase=phase, generator_available=ready)
+
+
+def test_a_generator_that_was_never_looked_at_is_looked_at() -> None:
+    state = restored(checkpoint(10.0, GeneratorState(attempts=1)), SET, 12.0, UTC_S, "boot-a")
+    assert state.generator == GeneratorState(attempts=1)
+
+
+def test_other_versions_checkpoints() -> None:
+    taken = checkpoint(10.0, GeneratorState())
+    text = checkpoint_to_text(taken)
+    assert checkpoint_from_text(text.replace("{", '{"later": 1, ', 1)) == taken
+    for bad in ("[1, 2]", "{}", "no", text.replace('"genset"', "7")):
+        with pytest.raises(ValueError, match=r"checkpoint|Checkpoint|Expecting value"):
+            checkpoint_from_text(bad)
 
 
 def test_this_boot_has_a_name() -> None:
@@ -58,9 +82,11 @@ def test_a_rest_is_not_shortened_by_a_reboot(step_s: float) -> None:
 
 @pytest.mark.parametrize("step_s", STEPS_S)
 def test_a_run_goes_on_in_the_same_boot(step_s: float) -> None:
-    running = GeneratorState(run=True, since_s=9000.0, carried=True, still_since_s=9999.0)
+    running = GeneratorState(
+        run=True, since_s=9000.0, carried=True, still_since_s=9999.0, strained_since_s=8000.0
+    )
     state = restored(checkpoint(10000.0, running), SET, 10060.0, UTC_S + step_s, "boot-a")
-    assert state.generator == replace(running, still_since_s=None)
+    assert state.generator == replace(running, still_since_s=None, strained_since_s=None)
     clip = sequence(SET, state.generator, plant("running"), False, 10060.0).clip
     assert clip == "minimum run, 740 s left"
     later = sequence(SET, state.generator, plant("running"), True, 9000.0 + SET.max_run_s)
