@@ -11,6 +11,7 @@ from typing import BinaryIO, TextIO, cast
 
 import click
 
+from firmware.bad_input import BadInput
 from firmware.config import SiteError, load_site
 from firmware.store_reading import Span, find_span, read_steps
 from firmware.store_records import COLUMNS
@@ -19,12 +20,6 @@ from models.history import format_utc, parse_utc_s
 
 STEPS_MIN = ("1", "5", "15", "30", "60")
 SHOWN_EVERY = 1000
-
-
-class BadInput(click.ClickException):
-    """What the user gave cannot be used; one line says why."""
-
-    exit_code = 2
 
 
 def utc_option(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from firmware.commands.export import BadInput, store_path, utc_option
+from firmware.bad_input import BadInput
+from firmware.commands.export import store_path, utc_option
 from firmware.store_reading import LoggedEvent, read_events
 from firmware.store_schema import StoreError
 
