@@ -90,11 +90,10 @@ def _act(
 
 def _idle(site: SiteParameters, state: State, sample: Sample) -> tuple[Command, State]:
     """Starting touches nothing; stopping gives every device back its own control."""
-    generator = state.generator
-    if generator.run:
+    generator, stopped = state.generator, state.mode is Mode.STOPPED
+    if generator.run and stopped:
         generator = replace(generator, run=False, since_s=sample.t_s, carried=False)
-    relay = False if site.generator and site.generator.by_relay else None
-    stopped = state.mode is Mode.STOPPED
+    relay = generator.run if site.generator and site.generator.by_relay else None
     command = Command((), (), relay, alarm=False, release=stopped)
     return command, replace(state, generator=generator, battery_kw=None, pv_limit_kw=None)
 

@@ -14,7 +14,7 @@ from control.records import (
     Orders,
     Severity,
 )
-from control.state import Mode, State
+from control.state import GeneratorState, Mode, State
 
 INF = float("inf")
 
@@ -53,6 +53,18 @@ def test_start_up_touches_nothing(build: Any) -> None:
     by_bus = build.site(generator=build.generator(by_relay=False))
     made = decide(by_bus, State(), sample, (), Advice(), Orders())
     assert made.command.generator_relay is None
+
+
+def test_start_up_does_not_end_a_run_that_was_restored(build: Any) -> None:
+    sample = build.sample(batteries=(build.silent,))
+    restored = State(generator=GeneratorState(run=True, since_s=900.0, carried=True))
+    made = decide(build.site(), restored, sample, (), Advice(), Orders())
+    assert made.state.mode is Mode.STARTING
+    assert made.command == Command((), (), generator_relay=True)
+    assert made.state.generator == restored.generator
+    made = decide(build.site(), restored, sample, (), Advice(), Orders(stop=True))
+    assert made.command.generator_relay is False
+    assert not made.state.generator.run
 
 
 def test_a_set_that_runs_when_the_process_starts_on_an_empty_island_runs_on(
