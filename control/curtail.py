@@ -53,6 +53,18 @@ def _room(site: SiteParameters, state: State, battery_kw: float, now_s: float) -
     return room_kw, "island: the battery can charge no faster"
 
 
+def ahead_kw(site: SiteParameters, state: State, now_s: float) -> float:
+    """How much the battery makes way in this cycle for PV that its limit holds back.
+
+    The limit follows what the battery is told. Without this the battery would give for ever, or
+    take no more than it is given, while the sun could serve.
+    """
+    if not state.estimate.pv_throttled or state.t_s is None or state.pv_limit_kw is None:
+        return 0.0
+    rise_kw = PV_RISE_PER_S * site.pv_rated_kw * max(0.0, now_s - state.t_s)
+    return max(0.0, min(rise_kw, site.pv_rated_kw - state.pv_limit_kw))
+
+
 def _beside_grid(
     site: SiteParameters, grid: GridParameters, plant: Estimate, battery_kw: float
 ) -> tuple[float, str]:

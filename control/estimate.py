@@ -55,6 +55,7 @@ def estimate(site: SiteParameters, state: State, sample: Sample) -> State:
             load_kw=None if load_kw is None else max(0.0, load_kw),
             measured_net_kw=net_kw,
             pv_answering_kw=answering_kw,
+            pv_throttled=any(pv.good and pv.good.state == "throttled" for pv in sample.pv),
             soc_frac=soc_frac,
             charge_limit_kw=charge_kw,
             discharge_limit_kw=discharge_kw,

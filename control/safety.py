@@ -8,7 +8,7 @@ more important, holds: best effort, never "infeasible".
 from dataclasses import dataclass, replace
 
 from control.arbiter import Target, Verdict, clamp
-from control.curtail import GENERATOR_MARGIN_FRAC, GRID_MARGIN_FRAC, TAPER_H, pv_limits
+from control.curtail import GENERATOR_MARGIN_FRAC, GRID_MARGIN_FRAC, TAPER_H, ahead_kw, pv_limits
 from control.generator import sequence
 from control.records import Quantity
 from control.site import BatteryParameters, GeneratorParameters, GridParameters, SiteParameters
@@ -133,14 +133,17 @@ def _other_sources(
         return [_fade(battery, state, now_s, "the load is unknown")]
     if isinstance(beside, GridParameters):
         net_kw -= plant.generator_kw or 0.0
-        return _beside_grid(beside, net_kw, battery.charge_from_grid)
+        return _beside_grid(beside, net_kw, battery.charge_from_grid, ahead_kw(site, state, now_s))
     return _beside_generator(beside, net_kw)
 
 
-def _beside_grid(grid: GridParameters, net_kw: float, charge_from_grid: bool) -> list[Bound]:
+def _beside_grid(
+    grid: GridParameters, net_kw: float, charge_from_grid: bool, ahead_kw: float
+) -> list[Bound]:
     keep = 1.0 - GRID_MARGIN_FRAC
+    most_kw = net_kw + keep * grid.export_max_kw - ahead_kw
     bounds = [
-        Bound(None, net_kw + keep * grid.export_max_kw, f"export limit {grid.export_max_kw:g} kW"),
+        Bound(None, most_kw, f"export limit {grid.export_max_kw:g} kW"),
         Bound(net_kw - keep * grid.import_max_kw, None, f"import limit {grid.import_max_kw:g} kW"),
     ]
     if not charge_from_grid:

@@ -36,6 +36,7 @@ class Estimate:
     grid_kw: float | None = None
     load_kw: float | None = None
     measured_net_kw: float | None = None  # battery, generator and grid together, see `net_kw`
+    pv_throttled: bool = False  # an inverter says that its limit holds it back, not the sun
     pv_answering_kw: float | None = None  # see `pv_seen_kw`
     soc_frac: float | None = None
     charge_limit_kw: float | None = None  # live, both >= 0

@@ -48,6 +48,7 @@ def _perfect(site: SiteParameters, plant: PlantState) -> Estimate:
     battery, generator = plant.battery, plant.generator
     return Estimate(
         pv_kw=sum(inverter.power_kw for inverter in plant.pv),
+        pv_throttled=any(inverter.state == "throttled" for inverter in plant.pv),
         wind_kw=sum(inverter.power_kw for inverter in plant.wind),
         battery_kw=battery.power_kw if battery else 0.0,
         generator_kw=generator.power_kw if generator else 0.0,

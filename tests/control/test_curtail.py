@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
-from control.curtail import DISTRUST_S, pv_limits
-from control.records import Quantity
+from control.arbiter import arbitrate
+from control.curtail import DISTRUST_S, ahead_kw, pv_limits
+from control.records import Level, Proposal, Quantity
+from control.safety import guard
 from control.site import PvParameters, WindParameters
-from control.state import Estimate, GeneratorState, Obedience, State
+from control.state import Estimate, GeneratorState, Mode, Obedience, State
 
 NOW = 1000.0
 SUNNY = Estimate(
@@ -247,3 +249,50 @@ def test_it_falls_at_once_and_rises_slowly(
 def test_in_the_first_cycle_it_is_free(build: Any) -> None:
     state = State(t_s=None, estimate=SUNNY, pv_limit_kw=1.0)
     assert pv_limits(build.site(), state, -1.0, NOW)[0][0] == pytest.approx(4.91)
+
+
+# --- the battery makes way -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("throttled", "limit_kw", "t_s", "expected_kw"),
+    [
+        (True, 2.0, NOW - 1.0, 0.3),  # 5 % of 6 kW a second
+        (True, 5.9, NOW - 1.0, 0.1),
+        (False, 2.0, NOW - 1.0, 0.0),  # the sun sets the power
+        (True, None, NOW - 1.0, 0.0),
+        (True, 2.0, None, 0.0),
+    ],
+)
+def test_the_battery_makes_way_for_pv_that_is_held_back(
+    build: Any, throttled: bool, limit_kw: float | None, t_s: float | None, expected_kw: float
+) -> None:
+    plant = replace(SUNNY, pv_throttled=throttled)
+    state = State(t_s=t_s, estimate=plant, pv_limit_kw=limit_kw)
+    assert ahead_kw(build.site(), state, NOW) == pytest.approx(expected_kw)
+
+
+def test_at_zero_export_pv_takes_over_what_the_battery_gave(build: Any) -> None:
+    """Held back at 1 kW while the battery covers 2 kW of the load: no resting place."""
+    site = build.site(grid=build.grid(export_max_kw=0.0))
+    pv_kw, limit_kw, battery_kw = 1.0, 1.0, 2.0
+    for cycle in range(40):
+        now_s = NOW + cycle
+        plant = replace(
+            SUNNY, pv_kw=pv_kw, load_kw=3.0, battery_kw=battery_kw, grid_kw=0.0, pv_throttled=True
+        )
+        state = State(
+            mode=Mode.AUTO,
+            t_s=now_s - 1.0,
+            estimate=plant,
+            battery_kw=battery_kw,
+            pv_limit_kw=limit_kw,
+        )
+        wish = Proposal(Level.PLAN, "battery", Quantity.POWER_KW, "cover", value=3.0 - pv_kw)
+        made, _ = guard(site, state, arbitrate([wish], now_s), now_s)
+        battery_kw = made["battery", Quantity.POWER_KW].value
+        limit_kw = made["roof", Quantity.LIMIT_KW].value
+        pv_kw = min(limit_kw, 2.8)  # the sun gives no more
+        if pv_kw == 2.8:
+            return
+    pytest.fail(f"PV stays at {pv_kw:.2f} kW while the battery gives {battery_kw:.2f} kW")
