@@ -20,6 +20,10 @@ _PATHS = (
     ("recording", "path"),
     ("local", "socket"),
     ("store", "path"),
+    ("mqtt", "tls_ca"),
+    ("mqtt", "tls_certificate"),
+    ("mqtt", "tls_key"),
+    ("mqtt", "password_file"),
 )
 
 

@@ -5,7 +5,7 @@ import re
 from pydantic.fields import FieldInfo
 
 from firmware.config_models import Says, Table
-from firmware.config_tables import Period, Site
+from firmware.config_tables import Site
 from firmware.config_words import allowed, is_array, shown, tables
 
 INTRODUCTION = """\
@@ -69,10 +69,17 @@ def reference() -> str:
     parts = [INTRODUCTION]
     for key, (_, field) in Site.entries().items():
         for table in tables(field.annotation):
-            parts.append(_section(key, field, table))
-            if "period" in table.entries():
-                parts.append(_section("prices.period", table.entries()["period"][1], Period))
+            parts += _sections(key, field, table)
     return "\n".join([*parts, RULES, REASONS])
+
+
+def _sections(key: str, field: FieldInfo, table: type[Table]) -> list[str]:
+    """A table's section, and those of the tables inside it."""
+    parts = [_section(key, field, table)]
+    for inner_key, (_, inner_field) in table.entries().items():
+        for inner in tables(inner_field.annotation):
+            parts += _sections(f"{key}.{inner_key}", inner_field, inner)
+    return parts
 
 
 def _section(key: str, field: FieldInfo, table: type[Table]) -> str:
@@ -85,6 +92,8 @@ def _section(key: str, field: FieldInfo, table: type[Table]) -> str:
         if not tables(entry[1].annotation)
     ]
     text = re.sub(r"\s+", " ", (table.__doc__ or "").strip())
+    if not rows:
+        return f"## {title}\n\n{text}\n"
     head = "| key | unit | default | allowed | why |\n|---|---|---|---|---|"
     return "\n".join([f"## {title}\n", f"{text}\n", head, *rows, ""])
 

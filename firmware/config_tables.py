@@ -27,6 +27,7 @@ from firmware.config_models import (
     Weight,
     Wind,
 )
+from firmware.config_operation import Commands, Metrics, Mqtt, Web
 
 ALL_DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 ALL_MONTHS = tuple(range(1, 13))
@@ -167,8 +168,12 @@ class Site(Table):
     planner: Planner = Planner()
     forecast: Forecast = Forecast()
     recording: Recording = Recording()
-    local: Local = Local()
     store: Store = Store()
+    local: Local = Local()
+    mqtt: Mqtt = Mqtt()
+    commands: Commands = Commands()
+    web: Web = Web()
+    metrics: Metrics = Metrics()
 
     @property
     def devices(self) -> tuple[Pv | Wind | Battery | Generator | Grid, ...]:
