@@ -40,11 +40,14 @@ def run(config: Path, record: Path | None, stats: Path | None) -> None:
     except SiteError as error:
         click.echo("\n".join(error.errors), err=True)
         sys.exit(2)
+    from firmware.alone import NotAloneError
     from firmware.service import Service
 
     with background_log():
         try:
             service = Service(site, record)
+        except NotAloneError as error:
+            raise click.ClickException(str(error)) from error
         except OSError as error:
             raise click.ClickException(f"{record}: {error.strerror}") from error
         service.run()

@@ -228,10 +228,26 @@ def test_a_killed_controller_leaves_no_orphan(bench: Bench) -> None:
     wait_for(lambda: gone(worker))
 
 
+def test_a_second_one_is_refused_until_the_first_has_ended(bench: Bench) -> None:
+    first = bench.start()
+    wait_for(bench.commanded)
+    second = bench.start()
+    assert second.wait(DEADLINE_S) == 1
+    (line,) = bench.log().splitlines()
+    assert re.search(rf"bus \S+: process {first.pid} uses it already$", line)
+    assert bench.commanded()
+    first.kill()
+    first.wait()
+    third = bench.start()
+    bench.wait_for_log("first actuating cycle")
+    third.send_signal(signal.SIGTERM)
+    assert third.wait(DEADLINE_S) == 0, bench.log()
+
+
 def test_without_devices_pins_and_network_it_runs_and_stops(bench: Bench, tmp_path: Path) -> None:
     site = tmp_path / "absent.toml"
-    text = re.sub(r'"/dev/[^"]*"', '"/dev/nanogrid-none"', bench.site.read_text())
-    ports = iter(range(1, 100))
+    text = re.sub(r'"/dev/[^"]*"', f'"{tmp_path}/none"', bench.site.read_text())
+    ports = iter(range(1 + os.getpid() % 900, 1000))  # no other run of this test has the same
     text = re.sub(r"port = \d+", lambda _: f"port = {next(ports)}", text)
     site.write_text(text + '\n[recording]\npath = "/proc/nowhere/cycles.jsonl.gz"\n')
     bench.environment = {}
