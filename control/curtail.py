@@ -69,7 +69,7 @@ def _beside_grid(
     site: SiteParameters, grid: GridParameters, plant: Estimate, battery_kw: float
 ) -> tuple[float, str]:
     export_kw = (1.0 - GRID_MARGIN_FRAC) * grid.export_max_kw
-    reason = f"export limit {grid.export_max_kw:g} kW"
+    reason = grid.export_text
     generator_kw = plant.generator_kw or 0.0
     if plant.net_kw is not None:
         return plant.pv_seen_kw + plant.net_kw - generator_kw - battery_kw + export_kw, reason

@@ -23,6 +23,7 @@ from control.safety import guard
 from control.site import SiteParameters
 from control.state import Mode, State
 from control.strain import strained_since
+from control.tighten import tightened
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,10 @@ def decide(
 ) -> Decision:
     """Return the decision that follows from what is known now.
 
+    Ordered limits count as the site's own, in every rule, where they are tighter.
     The same arguments give the same decision, bit for bit: replay rests on it.
     """
-    before = state
+    site, before = tightened(site, orders), state
     if state.t_s is None:
         state = replace(state, started_s=sample.t_s, mode_since_s=sample.t_s)
     state = estimate(site, state, sample)

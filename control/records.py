@@ -218,13 +218,31 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
+class PricePeriod:
+    """Ordered prices, currency per kWh, from one moment until another, both UTC."""
+
+    from_utc_s: float
+    until_utc_s: float
+    buy_per_kwh: float
+    sell_per_kwh: float
+
+
+@dataclass(frozen=True, slots=True)
 class Orders:
-    """What operators and the supervisor want now."""
+    """What operators and the supervisor want now. Limits can only be tightened."""
 
     stop: bool = False  # give the plant back to the devices
     manual: bool = False  # only operators' setpoints count
     acknowledge: bool = False  # clear what is latched: emergency stop, locked generator
     proposals: tuple[Proposal, ...] = ()
+    import_max_kw: float | None = None  # None: the site's own
+    export_max_kw: float | None = None
+    reserve_soc_frac: float | None = None
+    reserve_level: Level = Level.PLAN  # setpoints of this level and below keep the reserve
+    prices: tuple[PricePeriod, ...] = ()  # instead of the tariff, where they apply
+    trading: bool = True
+    replans: int = 0  # counts up: each step asks for a new plan
+    active: tuple[str, ...] = ()  # what stands, in words, with who and until when
 
 
 # --- one cycle's output --------------------------------------------------------------------

@@ -143,8 +143,8 @@ def _beside_grid(
     keep = 1.0 - GRID_MARGIN_FRAC
     most_kw = net_kw + keep * grid.export_max_kw - ahead_kw
     bounds = [
-        Bound(None, most_kw, f"export limit {grid.export_max_kw:g} kW"),
-        Bound(net_kw - keep * grid.import_max_kw, None, f"import limit {grid.import_max_kw:g} kW"),
+        Bound(None, most_kw, grid.export_text),
+        Bound(net_kw - keep * grid.import_max_kw, None, grid.import_text),
     ]
     if not charge_from_grid:
         bounds.insert(0, Bound(min(0.0, net_kw), None, "no charging from the grid"))

@@ -66,6 +66,22 @@ class GridParameters:
     voltage_max_v: float
     frequency_min_hz: float
     frequency_max_hz: float
+    import_ordered: bool = False  # the limit is an order, tighter than the site's
+    export_ordered: bool = False
+
+    @property
+    def import_text(self) -> str:
+        """The import limit as a reason."""
+        return _limit_text("import", self.import_max_kw, self.import_ordered)
+
+    @property
+    def export_text(self) -> str:
+        """The export limit as a reason."""
+        return _limit_text("export", self.export_max_kw, self.export_ordered)
+
+
+def _limit_text(direction: str, limit_kw: float, ordered: bool) -> str:
+    return f"{direction} limit {limit_kw:g} kW" + (", ordered" if ordered else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,10 @@ def encode(value: Any) -> Any:
 
 
 def decode(kind: type[T], plain: Any) -> T:
-    """Return the record of type `kind` that `encode` made `plain` of; ValueError if it is not."""
+    """Return the record of type `kind` that `encode` made `plain` of; ValueError if it is not.
+
+    Fields at the end that have defaults may be missing: an older version did not know them.
+    """
     hashable: Any = kind
     try:
         record: T = _decoder(hashable)(plain)
@@ -94,8 +97,9 @@ def _dataclass(kind: Any, bindings: dict[Any, Any]) -> Decoder:
     def build(plain: Any) -> Any:
         if not isinstance(plain, list):
             raise TypeError(f"{plain!r} is not a list of {kind.__name__}'s fields")
-        pairs = zip(decoders, plain, strict=True)
-        return kind(*(decoder(part) for decoder, part in pairs))
+        if len(plain) > len(decoders):
+            raise ValueError(f"{len(plain)} fields, {kind.__name__} has {len(decoders)}")
+        return kind(*(decoder(part) for decoder, part in zip(decoders, plain, strict=False)))
 
     return build
 

@@ -108,6 +108,10 @@ orders_ = st.builds(
     st.booleans(),
     st.booleans(),
     st.lists(proposals, max_size=3).map(tuple),
+    maybe,
+    maybe,
+    maybe,
+    st.sampled_from(Level),
 )
 acks = st.lists(
     st.builds(Ack, device, st.sampled_from(Quantity), number, maybe, number, word), max_size=4

@@ -115,3 +115,10 @@ def test_enumerations_go_by_value() -> None:
     assert encode(Level.PLAN) == 1
     assert encode((Severity.ALARM, Quantity.RUN)) == ["alarm", "run"]
     assert type(encode(Level.PLAN)) is int
+
+
+def test_a_record_of_an_older_version_gets_the_defaults() -> None:
+    assert decode(Orders, [True, False, False, []]) == Orders(stop=True)
+    known = encode(Orders(stop=True, active=("stop",)))
+    with pytest.raises(ValueError, match="not a Orders"):
+        decode(Orders, [*known, 1])
