@@ -5,6 +5,7 @@ energy left at the end; the constraints are eqs 4 and 12-15. Nothing here is sim
 what a planner assumes is its own affair, what counts is `evaluate`.
 """
 
+import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ import numpy as np
 
 from control.dispatch_instance import Battery, Diesel, Floats, Instance
 
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
+
 TOLERANCE = 1e-6  # kW and kWh, of every constraint
 
 
@@ -22,7 +25,7 @@ class Schedule:
     """What every source does in every step, in kW; battery > 0 discharges, grid > 0 buys."""
 
     battery_kw: Floats
-    diesel_on: np.ndarray[Any, np.dtype[np.bool_]]
+    diesel_on: Bools
     diesel_kw: Floats
     grid_kw: Floats
     curtailed_kw: Floats
@@ -64,6 +67,11 @@ class Cost:
     penalty: float
     terminal: float
     final_kwh: float
+
+    def __add__(self, other: Self) -> Self:
+        """The cost of both together."""
+        sums = (getattr(self, f.name) + getattr(other, f.name) for f in dataclasses.fields(self))
+        return type(self)(*sums)
 
 
 def inverter_efficiency(battery: Battery, power_kw: Floats) -> Floats:
@@ -131,44 +139,31 @@ def locked_steps(diesel: Diesel, step_h: float) -> int:
     return max(0, needed - math.floor(diesel.initial_time_in_state_h / step_h + 1e-9))
 
 
-def starts(diesel: Diesel, on: np.ndarray[Any, np.dtype[np.bool_]]) -> int:
+def starts(diesel: Diesel, on: Bools) -> int:
     """How often the diesel starts; a start at the first step counts."""
     return int(np.count_nonzero(np.diff(on.astype(np.int8), prepend=int(diesel.initial_on)) > 0))
 
 
 def evaluate(instance: Instance, schedule: Schedule) -> Cost:
     """The true cost of a schedule, whether or not it is feasible."""
-    battery, diesel, dt = instance.battery, instance.diesel, instance.step_h
-    throughput = np.abs(schedule.battery_kw)
+    return site_cost(instance, schedule) + units_cost(
+        instance, schedule.battery_kw, schedule.diesel_on, schedule.diesel_kw
+    )
+
+
+def site_cost(instance: Instance, schedule: Schedule) -> Cost:
+    """What all costs but battery and diesel: PV, wind, grid, and power curtailed or not served."""
+    dt = instance.step_h
     buy, sell = np.maximum(schedule.grid_kw, 0), np.maximum(-schedule.grid_kw, 0)
-    power, on = schedule.diesel_kw, schedule.diesel_on
     generation = dt * float(
         np.sum(
             instance.pv_kw * instance.pv_cost_per_kwh
             + instance.wind_kw * instance.wind_cost_per_kwh
-            + power * diesel.generation_cost_per_kwh
-            + throughput * battery.generation_cost_per_kwh
             + buy * instance.price_buy_per_kwh
             - sell * instance.price_sell_per_kwh
         )
     )
-    litres_per_h = (
-        diesel.fuel_no_load_l_per_h_per_rated_kw * diesel.rated_kw * on
-        + diesel.fuel_linear_l_per_kwh * power
-        + diesel.fuel_quadratic_l_per_h_per_kw2 * power**2
-    )
-    wear = battery.om_linear_per_kwh + wear_slope(battery) * throughput
-    equipment = diesel.startup * starts(diesel, on) + dt * float(
-        np.sum(
-            power * diesel.om_per_kwh
-            + on * diesel.om_per_h_on
-            + diesel.fuel_price_per_l * litres_per_h
-            + throughput * wear
-        )
-    )
-    pollution = dt * float(
-        np.sum(power * instance.diesel_pollution_per_kwh + buy * instance.grid_pollution_per_kwh)
-    )
+    pollution = dt * float(np.sum(buy * instance.grid_pollution_per_kwh))
     penalty = dt * float(
         np.sum(
             schedule.unserved_kw * instance.unserved_per_kwh
@@ -176,15 +171,55 @@ def evaluate(instance: Instance, schedule: Schedule) -> Cost:
             + schedule.dumped_kw * instance.dumped_per_kwh
         )
     )
-    stored = energy_kwh(instance, schedule.battery_kw)
-    terminal = float(terminal_cost(instance, stored[-1:])[0])
+    return _cost(instance, generation, 0.0, pollution, penalty)
+
+
+def units_cost(instance: Instance, battery_kw: Floats, on: Bools, diesel_kw: Floats) -> Cost:
+    """What the instance's battery and diesel cost, with the energy that is left at the end."""
+    battery, diesel, dt = instance.battery, instance.diesel, instance.step_h
+    throughput = np.abs(battery_kw)
+    generation = dt * float(
+        np.sum(
+            diesel_kw * diesel.generation_cost_per_kwh
+            + throughput * battery.generation_cost_per_kwh
+        )
+    )
+    litres_per_h = (
+        diesel.fuel_no_load_l_per_h_per_rated_kw * diesel.rated_kw * on
+        + diesel.fuel_linear_l_per_kwh * diesel_kw
+        + diesel.fuel_quadratic_l_per_h_per_kw2 * diesel_kw**2
+    )
+    wear = battery.om_linear_per_kwh + wear_slope(battery) * throughput
+    equipment = diesel.startup * starts(diesel, on) + dt * float(
+        np.sum(
+            diesel_kw * diesel.om_per_kwh
+            + on * diesel.om_per_h_on
+            + diesel.fuel_price_per_l * litres_per_h
+            + throughput * wear
+        )
+    )
+    pollution = dt * float(np.sum(diesel_kw * instance.diesel_pollution_per_kwh))
+    final = energy_kwh(instance, battery_kw)[-1:]
+    terminal = float(terminal_cost(instance, final)[0])
+    return _cost(instance, generation, equipment, pollution, 0.0, terminal, float(final[0]))
+
+
+def _cost(
+    instance: Instance,
+    generation: float,
+    equipment: float,
+    pollution: float,
+    penalty: float,
+    terminal: float = 0.0,
+    final_kwh: float = 0.0,
+) -> Cost:
     weighted = (
         instance.weight_generation * generation
         + instance.weight_equipment * equipment
         + instance.weight_pollution * pollution
     )
     total = weighted + penalty + terminal
-    return Cost(total, generation, equipment, pollution, penalty, terminal, float(stored[-1]))
+    return Cost(total, generation, equipment, pollution, penalty, terminal, final_kwh)
 
 
 def wear_slope(battery: Battery) -> float:
@@ -203,37 +238,57 @@ def terminal_cost(instance: Instance, final_kwh: Floats) -> Floats:
 
 def violations(instance: Instance, schedule: Schedule) -> list[str]:
     """Every kind of constraint the schedule breaks by more than `TOLERANCE`, worst step first."""
-    battery, diesel, plan = instance.battery, instance.diesel, schedule
+    supplied_kw = schedule.battery_kw + schedule.diesel_kw
+    return site_violations(instance, schedule, supplied_kw) + units_violations(
+        instance, schedule.battery_kw, schedule.diesel_on, schedule.diesel_kw
+    )
+
+
+def site_violations(instance: Instance, plan: Schedule, units_kw: Floats) -> list[str]:
+    """Broken balance and limits beside battery and diesel, which supply `units_kw` together."""
     available = instance.pv_kw + instance.wind_kw
-    low, high = energy_bounds_kwh(instance)
-    stored = energy_kwh(instance, plan.battery_kw)
-    served = (available - plan.curtailed_kw + plan.diesel_kw + plan.battery_kw + plan.grid_kw) + (
+    served = (available - plan.curtailed_kw + units_kw + plan.grid_kw) + (
         plan.unserved_kw - plan.dumped_kw
     )
-    excess = {
-        "power balance": np.abs(served - instance.load_kw),
-        "curtailed power": np.maximum(-plan.curtailed_kw, plan.curtailed_kw - available),
-        "unserved power": -plan.unserved_kw,
-        "dumped power": -plan.dumped_kw,
-        "import limit": plan.grid_kw - instance.import_max_kw,
-        "export limit": -plan.grid_kw - instance.export_max_kw,
-        "charging power": -plan.battery_kw - battery.charge_max_kw,
-        "discharging power": plan.battery_kw - battery.discharge_max_kw,
-        "stored energy": np.maximum(low - stored, stored - high)[1:],
-        "diesel power": np.maximum(
-            plan.diesel_kw - diesel.power_max_kw * plan.diesel_on,
-            diesel.power_min_kw * plan.diesel_on - plan.diesel_kw,
-        ),
-    }
-    found = [
+    return _exceeded(
+        {
+            "power balance": np.abs(served - instance.load_kw),
+            "curtailed power": np.maximum(-plan.curtailed_kw, plan.curtailed_kw - available),
+            "unserved power": -plan.unserved_kw,
+            "dumped power": -plan.dumped_kw,
+            "import limit": plan.grid_kw - instance.import_max_kw,
+            "export limit": -plan.grid_kw - instance.export_max_kw,
+        }
+    )
+
+
+def units_violations(
+    instance: Instance, battery_kw: Floats, on: Bools, diesel_kw: Floats
+) -> list[str]:
+    """Broken limits of the instance's battery and diesel."""
+    battery, diesel = instance.battery, instance.diesel
+    low, high = energy_bounds_kwh(instance)
+    stored = energy_kwh(instance, battery_kw)
+    least, most = diesel.power_min_kw * on, diesel.power_max_kw * on
+    return _exceeded(
+        {
+            "charging power": -battery_kw - battery.charge_max_kw,
+            "discharging power": battery_kw - battery.discharge_max_kw,
+            "stored energy": np.maximum(low - stored, stored - high)[1:],
+            "diesel power": np.maximum(diesel_kw - most, least - diesel_kw),
+        }
+    ) + _broken_runs(instance, on)
+
+
+def _exceeded(excess: dict[str, Floats]) -> list[str]:
+    return [
         f"{name}: off by {np.max(value):g} in step {np.argmax(value)}"
         for name, value in excess.items()
         if not np.max(value) <= TOLERANCE
     ]
-    return found + _broken_runs(instance, plan.diesel_on)
 
 
-def _broken_runs(instance: Instance, on: np.ndarray[Any, np.dtype[np.bool_]]) -> list[str]:
+def _broken_runs(instance: Instance, on: Bools) -> list[str]:
     """Where the diesel changes state before its minimum time; runs cut by the horizon are fine."""
     diesel, found = instance.diesel, []
     changes = np.flatnonzero(np.diff(on.astype(np.int8), prepend=int(diesel.initial_on)))
@@ -249,7 +304,11 @@ def _broken_runs(instance: Instance, on: np.ndarray[Any, np.dtype[np.bool_]]) ->
 
 def to_dict(instance: Instance, schedule: Schedule) -> dict[str, Any]:
     """A schedule and its cost as JSON content."""
-    cost = evaluate(instance, schedule)
+    return content(schedule, evaluate(instance, schedule))
+
+
+def content(schedule: Schedule, cost: Cost) -> dict[str, Any]:
+    """The same for a cost that is known."""
     return {
         "battery_kw": schedule.battery_kw.tolist(),
         "diesel_on": schedule.diesel_on.astype(int).tolist(),

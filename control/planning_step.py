@@ -12,10 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from control.dispatch import Schedule, wear_slope
+from control.dispatch import Bools, Schedule, wear_slope
 from control.dispatch_instance import Floats, Instance
-
-Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 _ALL = slice(None)
 _Index = slice | tuple[slice, None]
