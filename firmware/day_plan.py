@@ -6,8 +6,9 @@ import numpy as np
 
 from control.dispatch import Schedule, energy_kwh
 from control.dispatch_instance import NO_BATTERY, NO_DIESEL, Battery, Diesel, Floats, Instance
-from control.records import Forecast, Plan
+from control.records import Forecast, Plan, PricePeriod
 from control.stored_value import guidance
+from control.tighten import higher_reserve_frac, tighter_kw
 from firmware.config import Site
 from firmware.tariff import Tariff
 
@@ -27,6 +28,10 @@ class Situation:
     generator_run: bool
     generator_for_s: float  # in that state
     generator_usable: bool  # may run beside what else holds the bus, and is not locked
+    import_max_kw: float | None = None  # ordered; each counts where it is tighter than the site's
+    export_max_kw: float | None = None
+    reserve_soc_frac: float | None = None
+    prices: tuple[PricePeriod, ...] = ()  # ordered, before the tariff's
 
 
 def slot_start(situation: Situation, slot_s: float) -> tuple[float, float]:
@@ -41,7 +46,8 @@ def build_instance(
     """Return the dispatch problem of the hours ahead, from the forecast's medians."""
     steps = len(forecast.load.p50_kw)
     _, start_utc_s = slot_start(situation, forecast.step_s)
-    buy, sell = tariff.prices_over(start_utc_s + forecast.step_s * np.arange(steps))
+    starts_utc_s = start_utc_s + forecast.step_s * np.arange(steps)
+    buy, sell = tariff.prices_over(starts_utc_s, situation.prices)
     connected = site.grid is not None and situation.grid_present
     planner = site.planner
     diesel = _diesel(site, situation)
@@ -53,7 +59,7 @@ def build_instance(
         price_buy_per_kwh=buy,
         price_sell_per_kwh=sell,
         import_max_kw=_import_max(site, forecast, situation) if connected else np.zeros(steps),
-        export_max_kw=np.full(steps, site.grid.export_max_kw if site.grid and connected else 0.0),
+        export_max_kw=np.full(steps, _export_max_kw(site, situation) if connected else 0.0),
         battery=_battery(site, situation, connected),
         diesel=diesel,
         weight_generation=planner.weight_generation,
@@ -69,10 +75,15 @@ def build_instance(
 def _import_max(site: Site, forecast: Forecast, situation: Situation) -> Floats:
     """The connection's limit; no more than the load lacks where the grid may not charge."""
     load_kw, pv_kw = np.array(forecast.load.p50_kw), np.array(forecast.pv.p50_kw)
-    limit_kw = np.full(load_kw.size, site.grid.import_max_kw if site.grid else 0.0)
+    site_kw = site.grid.import_max_kw if site.grid else 0.0
+    limit_kw = np.full(load_kw.size, tighter_kw(site_kw, situation.import_max_kw))
     if all(battery.charge_from_grid for battery in site.battery):
         return limit_kw
     return np.asarray(np.clip(load_kw - pv_kw - situation.wind_kw, 0.0, limit_kw))
+
+
+def _export_max_kw(site: Site, situation: Situation) -> float:
+    return tighter_kw(site.grid.export_max_kw if site.grid else 0.0, situation.export_max_kw)
 
 
 def _battery(site: Site, situation: Situation, connected: bool) -> Battery:
@@ -83,7 +94,10 @@ def _battery(site: Site, situation: Situation, connected: bool) -> Battery:
     soc_frac = min(1.0, max(0.0, situation.soc_frac))
     floor = battery.soc_min_frac
     if connected:
-        floor = max(floor, min(battery.reserve_soc_frac, soc_frac))
+        reserve = higher_reserve_frac(
+            battery.reserve_soc_frac, situation.reserve_soc_frac, battery.soc_max_frac
+        )
+        floor = max(floor, min(reserve, soc_frac))
     return Battery(
         capacity_kwh=battery.capacity_kwh,
         soc_min_frac=floor,

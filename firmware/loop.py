@@ -88,9 +88,9 @@ class Loop:
     def step(self) -> Decision:
         """Run one cycle."""
         with self.timing.stage("sample"):
-            sample = self._ports.sample(self.timing.cycles)
-            advice = self._workers.latest(sample.t_s)
             orders = self._orders()
+            sample = self._ports.sample(self.timing.cycles, orders.prices)
+            advice = self._workers.latest(sample.t_s)
         with self.timing.stage("decide"):
             before, applied = self.state, self._applied
             decision = decide(self._site, before, sample, applied, advice, orders)
@@ -98,7 +98,7 @@ class Loop:
             self._applied = self._ports.actuate(decision.command)
             self.state = decision.state
         with self.timing.stage("publish"):
-            self._workers.observe(sample, decision.state)
+            self._workers.observe(sample, decision.state, orders)
             telemetry = Telemetry(before, sample, applied, advice, orders, decision)
             for publisher in self._publishers:
                 publisher.publish(telemetry)

@@ -17,6 +17,7 @@ from control.records import (
     GridMeasurement,
     InverterMeasurement,
     Observed,
+    PricePeriod,
     Quality,
     Sample,
     Setpoint,
@@ -28,7 +29,7 @@ from drivers.pi_pins import PinError, PiPins
 from drivers.station import DeviceImage
 from firmware.clock import Clock
 from firmware.config import Site
-from firmware.tariff import Price, Tariff
+from firmware.tariff import Price, Tariff, ordered_price
 from firmware.wiring import build_link
 
 M = TypeVar("M")
@@ -100,14 +101,14 @@ class Ports:
         for thread in threads:
             thread.join(max(0.0, end_s - time.monotonic()))
 
-    def sample(self, cycle: int) -> Sample:
-        """Read everything once."""
+    def sample(self, cycle: int, ordered: Sequence[PricePeriod] = ()) -> Sample:
+        """Read everything once; `ordered` prices come before the tariff's."""
         if self._lockstep:
             for bus in self._buses:
                 bus.exchange()
         site, images = self._site, self.images  # before the time: nothing is from the future
         now_s, utc_s = self._clock.monotonic(), self._clock.utc()
-        price = self._prices(utc_s)
+        price = ordered_price(ordered, utc_s) or self._prices(utc_s)
         self._open_pins(now_s)
 
         def seen(name: str, kind: type[M]) -> Observed[M]:
@@ -256,7 +257,7 @@ class Ports:
         return self._sun[1]
 
     def _prices(self, utc_s: float) -> Price:
-        """Prices change on the minute at most."""
+        """The tariff's prices, which change on the minute at most."""
         minute = int(utc_s // 60)
         if minute != self._priced[0]:
             self._priced = (minute, self._tariff.price_at(utc_s))

@@ -1,6 +1,6 @@
-"""Prices of import and export at any time: periods on the site's local clock."""
+"""Prices of import and export at any time: periods on the site's local clock, or as ordered."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from control.records import PricePeriod
 from firmware.config_tables import ALL_DAYS, Period, Prices
 
 Floats = NDArray[np.float64]
@@ -36,14 +37,23 @@ class Tariff:
         buy, sell = self.prices_over([utc_s])
         return Price(float(buy[0]), float(sell[0]))
 
-    def prices_over(self, utc_s: ArrayLike) -> tuple[Floats, Floats]:
-        """Buying and selling prices at each of `utc_s`, currency per kWh."""
-        day, second = self._local(np.asarray(utc_s, dtype=np.float64))
+    def prices_over(
+        self, utc_s: ArrayLike, ordered: Sequence[PricePeriod] = ()
+    ) -> tuple[Floats, Floats]:
+        """Buying and selling prices at each of `utc_s`, currency per kWh; ordered ones come first.
+
+        Of ordered periods that overlap, the first holds.
+        """
+        utc_s = np.asarray(utc_s, dtype=np.float64)
+        day, second = self._local(utc_s)
         masks = [(period, _applies(period, day, second)) for period in self._prices.period]
         buy = _choose([(p.buy_per_kwh, mask) for p, mask in masks], self._prices.buy_per_kwh, day)
         sell = _choose(
             [(p.sell_per_kwh, mask) for p, mask in masks], self._prices.sell_per_kwh, day
         )
+        for period in reversed(ordered):
+            within = (period.from_utc_s <= utc_s) & (utc_s < period.until_utc_s)
+            buy[within], sell[within] = period.buy_per_kwh, period.sell_per_kwh
         return buy, sell
 
     def buying_span(self) -> tuple[float, float]:
@@ -58,6 +68,14 @@ class Tariff:
         shift_s = np.array([offset.total_seconds() if offset else 0.0 for offset in offsets])
         local_s = np.floor(utc_s + shift_s).astype(np.int64)
         return local_s // _DAY_S, local_s % _DAY_S
+
+
+def ordered_price(ordered: Iterable[PricePeriod], utc_s: float) -> Price | None:
+    """The price that was ordered for one moment; None where none was."""
+    for period in ordered:
+        if period.from_utc_s <= utc_s < period.until_utc_s:
+            return Price(period.buy_per_kwh, period.sell_per_kwh)
+    return None
 
 
 def _choose(

@@ -5,7 +5,7 @@ import sys
 from collections import deque
 from dataclasses import dataclass, replace
 
-from control.records import Advice, Forecast, Plan, Sample, Series
+from control.records import Advice, Forecast, Orders, Plan, PricePeriod, Sample, Series
 from control.site import SiteParameters
 from control.state import Mode, State
 from firmware.config import Site
@@ -32,6 +32,11 @@ class Trigger:
     mode: Mode
     grid_present: bool
     generator_locked: bool
+    import_max_kw: float | None
+    export_max_kw: float | None
+    reserve_soc_frac: float | None
+    prices: tuple[PricePeriod, ...]
+    replans: int
 
 
 class Workers:
@@ -93,8 +98,8 @@ class Workers:
         self._supervise(now_s)
         return self._advice
 
-    def observe(self, sample: Sample, state: State) -> None:
-        """Note what this cycle saw, and ask for new advice when it is time."""
+    def observe(self, sample: Sample, state: State, orders: Orders) -> None:
+        """Note what this cycle saw, and ask for new advice when it is time or is ordered."""
         plant = state.estimate
         minute = self._minutes.add(sample.utc_s, self._available_pv(sample, state), plant.load_kw)
         if minute is not None:
@@ -106,11 +111,11 @@ class Workers:
         if not known or self._is_away or self._asked_t_s is not None:
             return
         slot = int(sample.utc_s // self._planner.slot_s)
-        trigger = Trigger(slot, state.mode, plant.grid_present, bool(state.generator.locked))
+        trigger = _trigger(slot, state, orders)
         if trigger == self._trigger and sample.t_s - self._last_t_s < self._planner.interval_s:
             return
         self._trigger = trigger
-        self._ask(sample, state)
+        self._ask(sample, state, orders)
 
     @property
     def _is_away(self) -> bool:
@@ -125,14 +130,14 @@ class Workers:
         sun = sample.irradiance_w_m2.good if sample.irradiance_w_m2 else None
         return None if sun is None else max(pv_kw, rated_kw * PV_YIELD_FRAC * sun / 1000.0)
 
-    def _ask(self, sample: Sample, state: State) -> None:
+    def _ask(self, sample: Sample, state: State, orders: Orders) -> None:
         assert self._process is not None
         self._request += 1
         self._asked_t_s = self._last_t_s = sample.t_s
         self._process.ask(
             {
                 "id": self._request,
-                "situation": _situation(sample, state),
+                "situation": _situation(sample, state, orders),
                 "minutes": list(self._recent)[len(self._recent) - self._untold :],
                 "iterations": self._iterations,
             }
@@ -188,7 +193,21 @@ class Workers:
         self._advice = replace(self._advice, detail=why)
 
 
-def _situation(sample: Sample, state: State) -> Situation:
+def _trigger(slot: int, state: State, orders: Orders) -> Trigger:
+    return Trigger(
+        slot,
+        state.mode,
+        state.estimate.grid_present,
+        bool(state.generator.locked),
+        orders.import_max_kw,
+        orders.export_max_kw,
+        orders.reserve_soc_frac,
+        orders.prices,
+        orders.replans,
+    )
+
+
+def _situation(sample: Sample, state: State, orders: Orders) -> Situation:
     plant, generator = state.estimate, state.generator
     # Behind a transfer switch the set and the grid never carry the site together.
     usable = not plant.grid_present and not generator.locked and plant.generator_available
@@ -201,6 +220,10 @@ def _situation(sample: Sample, state: State) -> Situation:
         generator_run=generator.run,
         generator_for_s=min(1e9, sample.t_s - generator.since_s),
         generator_usable=usable,
+        import_max_kw=orders.import_max_kw,
+        export_max_kw=orders.export_max_kw,
+        reserve_soc_frac=orders.reserve_soc_frac,
+        prices=orders.prices,
     )
 
 

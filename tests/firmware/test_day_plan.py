@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from control.dispatch import Schedule
 from control.dispatch_instance import Instance
 from control.follow import current_slot
-from control.records import Forecast, Series
+from control.records import Forecast, PricePeriod, Series
 from firmware.config import Site
 from firmware.day_plan import Situation, build_instance, slot_start, to_plan
 from firmware.tariff import Tariff
@@ -56,6 +56,31 @@ def test_a_slot_starts_on_the_clock_and_now_lies_in_it(
     assert start_utc_s % slot_s == 0.0
     assert 0.0 <= utc_s - start_utc_s < slot_s
     assert t_s - start_t_s == pytest.approx(utc_s - start_utc_s, abs=1e-5)
+
+
+def test_orders_count_where_they_are_tighter(site: Site) -> None:
+    loose = instance(site)
+    start_utc_s = slot_start(situation(), SLOT_S)[1]
+    made = instance(
+        site,
+        import_max_kw=2.0,
+        export_max_kw=0.0,
+        reserve_soc_frac=0.4,
+        prices=(PricePeriod(start_utc_s + SLOT_S, start_utc_s + 3 * SLOT_S, 0.9, 0.2),),
+    )
+    assert set(made.import_max_kw) == {2.0}
+    assert set(made.export_max_kw) == {0.0}
+    assert made.battery.soc_min_frac == 0.4
+    assert made.price_buy_per_kwh[1:3].tolist() == [0.9, 0.9]
+    assert made.price_sell_per_kwh[1:3].tolist() == [0.2, 0.2]
+    assert made.price_buy_per_kwh[3:].tolist() == loose.price_buy_per_kwh[3:].tolist()
+    wider = instance(site, import_max_kw=99.0, export_max_kw=99.0, reserve_soc_frac=0.0)
+    assert wider.import_max_kw.tolist() == loose.import_max_kw.tolist()
+    assert wider.export_max_kw.tolist() == loose.export_max_kw.tolist()
+    assert wider.battery == loose.battery
+    island = instance(site, grid_present=False, import_max_kw=2.0, reserve_soc_frac=0.4)
+    assert set(island.import_max_kw) == {0.0}
+    assert island.battery.soc_min_frac == site.battery[0].soc_min_frac
 
 
 def test_medians_prices_and_limits_are_where_they_belong(site: Site) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from control.cycle import Decision
-from control.records import Advice, Orders, Sample
+from control.records import Advice, Orders, PricePeriod, Sample
 from control.site import SiteParameters
 from control.state import State
 from firmware import loop as loop_module
@@ -21,9 +21,12 @@ class Stub:
         self.telemetry: list[Telemetry] = []
         self.now_s = 50.0
         self.work_s: list[float] = []
+        self.given = Orders()
+        self.ordered: tuple[PricePeriod, ...] = ()
         self._make_sample = make_sample
 
-    def sample(self, cycle: int) -> Sample:
+    def sample(self, cycle: int, ordered: tuple[PricePeriod, ...]) -> Sample:
+        self.ordered = ordered
         self.calls.append("sample")
         return self._make_sample(cycle)
 
@@ -33,14 +36,15 @@ class Stub:
 
     def orders(self) -> Orders:
         self.calls.append("orders")
-        return Orders()
+        return self.given
 
     def actuate(self, command: object) -> tuple[Any, ...]:
         self.calls.append("actuate")
         self.now_s += self.work_s.pop(0) if self.work_s else 0.0
         return (f"applied {len(self.telemetry)}",)
 
-    def observe(self, sample: Sample, state: State) -> None:
+    def observe(self, sample: Sample, state: State, orders: Orders) -> None:
+        assert orders is self.given
         self.calls.append("observe")
 
     def publish(self, telemetry: Telemetry) -> None:
@@ -75,7 +79,7 @@ def loop(stub: Stub, parameters: SiteParameters, monkeypatch: pytest.MonkeyPatch
     return Loop(parameters, anything, anything, stub.orders, [anything], anything)
 
 
-STEP = ["sample", "latest", "orders", "decide", "actuate", "observe", "publish", "heartbeat"]
+STEP = ["orders", "sample", "latest", "decide", "actuate", "observe", "publish", "heartbeat"]
 
 
 def test_a_step_is_sample_decide_actuate_tell(loop: Loop, stub: Stub) -> None:
@@ -83,6 +87,13 @@ def test_a_step_is_sample_decide_actuate_tell(loop: Loop, stub: Stub) -> None:
     assert stub.calls == STEP
     loop.step()
     assert stub.calls == 2 * STEP
+
+
+def test_ordered_prices_reach_the_sample_and_orders_the_worker(loop: Loop, stub: Stub) -> None:
+    stub.given = Orders(prices=(PricePeriod(0.0, 9.0, 0.5, 0.1),), replans=1)
+    loop.step()
+    assert stub.ordered is stub.given.prices
+    assert stub.telemetry[0].orders is stub.given
 
 
 def test_state_and_applied_come_back_and_nothing_else(loop: Loop, stub: Stub) -> None:
@@ -143,4 +154,4 @@ def test_an_error_of_the_decision_actuates_nothing(
     monkeypatch.setattr(loop_module, "decide", fail)
     with pytest.raises(ValueError, match="a bug"):
         loop.step()
-    assert stub.calls == ["sample", "latest", "orders"]
+    assert stub.calls == ["orders", "sample", "latest"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from control.records import Command, Quality, Quantity, Sample, Setpoint
+from control.records import Command, PricePeriod, Quality, Quantity, Sample, Setpoint
 from drivers.bus import Bus
 from firmware.config import Site, site_from_dict
 from firmware.ports import PINS_RETRY_S, Ports
@@ -188,6 +188,16 @@ def test_a_wall_clock_that_steps_moves_prices_and_sun_and_nothing_else(rig: Rig)
     assert after.batteries[0].quality is Quality.GOOD
     rig.world.start_utc_s -= 14 * 3600.0
     assert rig.ports.sample(0).price_buy_per_kwh == 0.16
+
+
+def test_an_ordered_price_comes_before_the_tariff(rig: Rig) -> None:
+    before = rig.run(2, CHARGE)
+    ordered = (PricePeriod(before.utc_s, before.utc_s + 0.5, 0.9, 0.2),)
+    sample = rig.ports.sample(0, ordered)
+    assert (sample.price_buy_per_kwh, sample.price_sell_per_kwh) == (0.9, 0.2)
+    rig.world.start_utc_s += 0.5
+    assert rig.ports.sample(0, ordered).price_buy_per_kwh == before.price_buy_per_kwh
+    assert rig.ports.sample(0).price_buy_per_kwh == before.price_buy_per_kwh
 
 
 def test_lost_pins_are_a_fault_and_are_taken_again(rig: Rig) -> None:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from control.records import PricePeriod
 from firmware.config_tables import Period, Prices
-from firmware.tariff import Price, Tariff
+from firmware.tariff import Price, Tariff, ordered_price
 
 ZONE = "Europe/Copenhagen"
 
@@ -111,3 +112,14 @@ def test_a_horizon_agrees_with_the_calendar(start_s: int, zone: str) -> None:
         ):
             expected = 0.1
         assert price == expected
+
+
+def test_an_ordered_price_holds_from_its_beginning_to_its_end() -> None:
+    ordered = (PricePeriod(900.0, 1800.0, 0.9, 0.2), PricePeriod(1700.0, 2700.0, 0.7, -0.1))
+    times = [899.9, 900.0, 1799.9, 1800.0, 2699.9, 2700.0]
+    buy, sell = tariff().prices_over(times, ordered)
+    assert buy.tolist() == [0.3, 0.9, 0.9, 0.7, 0.7, 0.3]
+    assert sell.tolist() == [0.06, 0.2, 0.2, -0.1, -0.1, 0.06]
+    for time_s, each in zip(times, zip(buy, sell, strict=True), strict=True):
+        assert ordered_price(ordered, time_s) in (each, None)
+    assert ordered_price(ordered, 899.9) is ordered_price(ordered, 2700.0) is None

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from control.records import Advice, Sample
+from control.records import Advice, Orders, PricePeriod, Sample
 from control.site import SiteParameters
 from control.state import Mode, State
 from firmware.codec import encode
@@ -31,6 +31,7 @@ def answer(id, advice): print(json.dumps({"id": id, "advice": advice}), flush=Tr
 def requests():
     for line in sys.stdin: yield json.loads(line)
 """
+NONE = Orders()
 NOTHING = [None, None, ""]
 
 
@@ -122,10 +123,10 @@ def test_the_first_plan_is_asked_for_when_load_and_charge_are_known(
     sample, state = at(cycle, 100.0)
     for unknown in ("load_kw", "soc_frac"):
         estimate = replace(state.estimate, **{unknown: None})
-        workers.observe(sample, replace(state, estimate=estimate))
+        workers.observe(sample, replace(state, estimate=estimate), NONE)
         assert workers._request == 0
     assert workers.latest(100.0).detail == "no advice yet"
-    workers.observe(sample, state)
+    workers.observe(sample, state, NONE)
     wait_for(has_a_plan(workers, 101.0))
     plan = workers.latest(101.0).plan
     assert plan is not None
@@ -134,7 +135,7 @@ def test_the_first_plan_is_asked_for_when_load_and_charge_are_known(
 
 def test_a_killed_process_costs_its_restart_and_no_plan(make: Make, cycle: Telemetry) -> None:
     workers = make()
-    workers.observe(*at(cycle, 100.0))
+    workers.observe(*at(cycle, 100.0), NONE)
     wait_for(has_a_plan(workers, 100.0))
     plan, first = workers.latest(100.0).plan, workers.pid
     assert first is not None
@@ -142,10 +143,10 @@ def test_a_killed_process_costs_its_restart_and_no_plan(make: Make, cycle: Telem
     advice = detail_becomes(workers, 101.0, "the planning process died")
     assert advice.plan is plan
     assert not lives(first)
-    workers.observe(*at(cycle, 500.0))  # nobody to ask
+    workers.observe(*at(cycle, 500.0), NONE)  # nobody to ask
     workers.latest(101.0 + RESTART_S)
     wait_for(lambda: workers.pid not in (None, first))
-    workers.observe(*at(cycle, 600.0))
+    workers.observe(*at(cycle, 600.0), NONE)
     wait_for(lambda: workers.latest(600.0).plan != plan)
     assert workers.latest(600.0).detail == ""
 
@@ -156,7 +157,7 @@ def test_a_process_that_hangs_is_ended(make: Make, cycle: Telemetry) -> None:
     pid = workers.pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
-    workers.observe(*at(cycle, 100.0))
+    workers.observe(*at(cycle, 100.0), NONE)
     workers.latest(100.0 + PATIENCE_S)
     assert lives(pid)
     advice = workers.latest(100.0 + PATIENCE_S + 11.0)
@@ -177,7 +178,7 @@ def test_what_it_prints_does_not_disturb(make: Make, cycle: Telemetry) -> None:
         worker.main()
     """)
     workers = make(command=(sys.executable, "-c", noisy))
-    workers.observe(*at(cycle, 100.0))
+    workers.observe(*at(cycle, 100.0), NONE)
     wait_for(has_a_plan(workers, 100.0))
 
 
@@ -211,7 +212,7 @@ def test_it_is_asked_at_intervals_and_when_something_changes(
     def expect(t_s: float, answers: int, **changes: Any) -> None:
         nonlocal number
         sample, state = at(cycle, t_s)
-        workers.observe(sample, replace(state, **changes))
+        workers.observe(sample, replace(state, **changes), NONE)
         number += answers
         detail_becomes(workers, t_s, str(number))
         assert workers._request == number
@@ -227,13 +228,36 @@ def test_it_is_asked_at_intervals_and_when_something_changes(
     expect(start_s + 4.0 + site.planner.interval_s, 1)
 
 
+def test_every_order_that_a_plan_must_respect_asks_at_once(make: Make, cycle: Telemetry) -> None:
+    workers = make(ECHO)
+    prices = (PricePeriod(0.0, 9e9, 0.5, 0.1),)
+    given = [
+        NONE,
+        replace(NONE, replans=1),
+        replace(NONE, replans=2),
+        replace(NONE, export_max_kw=0.0),
+        replace(NONE, import_max_kw=1.0),
+        replace(NONE, reserve_soc_frac=0.6),
+        replace(NONE, prices=prices),
+        NONE,
+    ]
+    for number, orders in enumerate(given, start=1):
+        for again in (0.0, 0.5):  # the second time nothing is new
+            workers.observe(*at(cycle, cycle.sample.t_s + number + again), orders)
+            detail_becomes(workers, cycle.sample.t_s + number, str(number))
+    assert workers._request == len(given)
+    trading = replace(NONE, trading=False, stop=True, active=("stop",))
+    workers.observe(*at(cycle, cycle.sample.t_s + 20.0), trading)
+    assert workers._request == len(given)
+
+
 def test_a_wall_clock_that_steps_asks_anew(make: Make, cycle: Telemetry) -> None:
     workers = make(ECHO)
-    workers.observe(*at(cycle, 100.0))
+    workers.observe(*at(cycle, 100.0), NONE)
     detail_becomes(workers, 100.0, "1")
     for number, step_s in enumerate((86_400.0, -86_400.0), start=2):
         sample, state = at(cycle, 100.0 + number)
-        workers.observe(replace(sample, utc_s=sample.utc_s + step_s), state)
+        workers.observe(replace(sample, utc_s=sample.utc_s + step_s), state, NONE)
         detail_becomes(workers, 100.0 + number, str(number))
 
 
@@ -245,7 +269,7 @@ def test_minutes_are_told_once_and_again_to_a_successor(
 
     def pass_minutes(first: int, count: int) -> None:
         for minute in range(first, first + count):
-            workers.observe(*at(cycle, minute_s + 60.0 * minute))
+            workers.observe(*at(cycle, minute_s + 60.0 * minute), NONE)
 
     def told(request: int) -> list[int]:
         return [minute[0] for minute in asked(tmp_path)[request]["minutes"]]
@@ -275,10 +299,10 @@ def test_a_process_that_reads_nothing_holds_up_nothing(make: Make, cycle: Teleme
     estimate = replace(cycle.decision.state.estimate, soc_frac=None, load_kw=4 / 3)
     for minute in range(2 * KEPT_MINUTES):
         sample, state = at(cycle, minute_s + 60.0 * minute)
-        workers.observe(sample, replace(state, estimate=estimate))
+        workers.observe(sample, replace(state, estimate=estimate), NONE)
     assert len(json.dumps(encode(list(workers._recent)))) > 65_536  # more than a pipe holds
     end_s = minute_s + 120.0 * KEPT_MINUTES
-    workers.observe(*at(cycle, end_s))
+    workers.observe(*at(cycle, end_s), NONE)
     workers.latest(end_s)
     wait_for(lambda: workers.pid is not None)
     pid = workers.pid
@@ -310,7 +334,7 @@ def test_one_that_makes_no_sense_is_ended(make: Make, cycle: Telemetry, script: 
     workers = make(script)
     process = workers._process
     assert process is not None
-    workers.observe(*at(cycle, 100.0))
+    workers.observe(*at(cycle, 100.0), NONE)
     wait_for(lambda: process.ended)
     assert process.answers.qsize() < 20
     assert process.pid is not None
@@ -321,7 +345,7 @@ def test_one_that_makes_no_sense_is_ended(make: Make, cycle: Telemetry, script: 
 def test_one_that_cannot_be_started_is_tried_again(make: Make, cycle: Telemetry) -> None:
     workers = make(command=("/nonexistent/python",))
     detail_becomes(workers, 100.0, "died")
-    workers.observe(*at(cycle, 100.0))
+    workers.observe(*at(cycle, 100.0), NONE)
     assert workers.pid is None
     first = workers._process
     workers.latest(100.0 + RESTART_S)
@@ -339,7 +363,7 @@ def test_restarts_become_rarer_until_one_answers(make: Make, cycle: Telemetry) -
     workers._command = (sys.executable, "-m", "firmware.worker")
     now_s = fails(workers, now_s)
     starts_again(workers, now_s)
-    workers.observe(*at(cycle, now_s))
+    workers.observe(*at(cycle, now_s), NONE)
     wait_for(has_a_plan(workers, now_s))
     assert workers._restart_s == RESTART_S
 
@@ -353,7 +377,7 @@ def test_an_answer_to_another_question_is_not_taken(make: Make, cycle: Telemetry
             answer(request["id"], [None, None, "twice"])
     """)
     for t_s in (100.0, 1000.0):
-        workers.observe(*at(cycle, t_s))
+        workers.observe(*at(cycle, t_s), NONE)
         detail_becomes(workers, t_s, "right")
 
 
@@ -436,12 +460,12 @@ def test_lies_are_refused_one_by_one_and_the_last_plan_stays(make: Make, cycle: 
         time.sleep(600)
     """
     workers = make(script)
-    workers.observe(*at(cycle, 100.0))
+    workers.observe(*at(cycle, 100.0), NONE)
     good = detail_becomes(workers, 100.0, "so far so good").plan
     assert good is not None
     for number, (kind, lie) in enumerate(lies, start=1):
         workers._trigger = None  # ask again at the same moment
-        workers.observe(*at(cycle, 100.0))
+        workers.observe(*at(cycle, 100.0), NONE)
         assert workers._request == number + 1
         wait_for(lambda: bool(workers.latest(100.0)) and workers._asked_t_s is None)
         advice = workers.latest(100.0)
@@ -491,7 +515,7 @@ def test_in_lockstep_the_advice_is_there_in_the_cycle_that_asked(
 ) -> None:
     slow = "for request in requests(): time.sleep(0.3); answer(request['id'], [None, None, 'slow'])"
     workers = make(slow, iterations=3)
-    workers.observe(*at(cycle, 100.0))
+    workers.observe(*at(cycle, 100.0), NONE)
     assert workers.latest(100.0).detail == "slow"
 
 
@@ -500,7 +524,7 @@ def test_in_lockstep_the_same_questions_get_the_same_answers(make: Make, cycle: 
     for _ in range(2):
         workers = make(iterations=3)
         for t_s in (100.0, 450.0):
-            workers.observe(*at(cycle, t_s))
+            workers.observe(*at(cycle, t_s), NONE)
             found.append(workers.latest(t_s))
     assert found[:2] == found[2:]
     assert all(advice.plan and not advice.detail for advice in found)
@@ -508,7 +532,7 @@ def test_in_lockstep_the_same_questions_get_the_same_answers(make: Make, cycle: 
 
 def test_in_lockstep_a_death_is_told_and_ends_nothing(make: Make, cycle: Telemetry) -> None:
     workers = make("next(requests()); sys.exit()", iterations=3)
-    workers.observe(*at(cycle, 100.0))
+    workers.observe(*at(cycle, 100.0), NONE)
     assert workers.latest(100.0).detail == "the planning process died"
 
 
@@ -518,4 +542,4 @@ def test_in_lockstep_a_process_that_is_stuck_ends_the_run(
     monkeypatch.setattr("firmware.workers.LOCKSTEP_S", 0.2)
     workers = make("time.sleep(600)", iterations=3)
     with pytest.raises(TimeoutError, match="no plan within"):
-        workers.observe(*at(cycle, 100.0))
+        workers.observe(*at(cycle, 100.0), NONE)
