@@ -128,6 +128,12 @@ class Recording(Table):
     path: Path = Field(
         "", description="For example /var/lib/nanogrid/cycles.jsonl.gz; empty: none."
     )
+    max_mb: float = Field(
+        200.0,
+        ge=1,
+        le=100000,
+        description="Of all recordings together, the oldest make room; 10 MB a day at 1 s.",
+    )
 
 
 class Store(Table):

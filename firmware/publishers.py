@@ -4,6 +4,7 @@ import contextlib
 import logging
 import queue
 import threading
+from math import inf
 from pathlib import Path
 
 from control.records import Severity
@@ -19,7 +20,8 @@ LEVELS = {
 }
 QUEUE_CYCLES = 1000
 CLOSE_S = 5.0
-KEPT_RECORDINGS = 5
+KEPT_RECORDINGS = 40  # more than the service's unit starts it in an hour
+FILES = 20  # that share the space of a recording
 
 
 class EventLog:
@@ -60,13 +62,14 @@ class DirectRecording:
 class BackgroundRecording:
     """Records in a thread of its own; what the disk cannot take is dropped and leaves a gap.
 
-    Earlier recordings are kept as `PATH.1` (the newest) and so on.
+    Earlier recordings are kept as `PATH.1` (the newest) and so on, all together within `max_bytes`;
+    a file that has its share of them is closed, and the next begun. Each can be replayed alone.
     """
 
-    def __init__(self, path: Path, site: SiteParameters) -> None:
+    def __init__(self, path: Path, site: SiteParameters, max_bytes: float = inf) -> None:
         """Raises OSError."""
-        _keep_earlier(path)
-        self._recorder = Recorder(path, site)
+        self._path, self._site, self._max_bytes = path, site, max_bytes
+        self._recorder = self._next_recorder()
         self._queue: queue.Queue[Telemetry | None] = queue.Queue(QUEUE_CYCLES)
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
@@ -90,6 +93,9 @@ class BackgroundRecording:
         try:
             while (telemetry := self._queue.get()) is not None:
                 cycle = telemetry.sample.cycle
+                if self._max_bytes < inf and self._recorder.size_bytes >= self._max_bytes / FILES:
+                    self._recorder.close()
+                    self._recorder = self._next_recorder()
                 _write(self._recorder, telemetry, gap=last is not None and cycle != last + 1)
                 last = cycle
             self._recorder.close()
@@ -100,15 +106,27 @@ class BackgroundRecording:
             while self._queue.get() is not None:
                 self.dropped += 1
 
+    def _next_recorder(self) -> Recorder:
+        _keep_earlier(self._path, self._max_bytes * (1 - 1 / FILES))
+        return Recorder(self._path, self._site)
 
-def _keep_earlier(path: Path) -> None:
-    """Move recordings of earlier runs out of the way. Raises OSError."""
+
+def _keep_earlier(path: Path, max_bytes: float) -> None:
+    """Move earlier recordings out of the way; what is too much goes, the oldest first.
+
+    Raises OSError.
+    """
     if not path.is_file():
         return
     names = [path, *(path.with_name(f"{path.name}.{n}") for n in range(1, KEPT_RECORDINGS + 1))]
     for older, newer in zip(names[:0:-1], names[-2::-1], strict=True):
         if newer.is_file():
             newer.replace(older)
+    together = 0
+    for earlier in filter(Path.is_file, names):
+        together += earlier.stat().st_size
+        if together > max_bytes:
+            earlier.unlink()
 
 
 def _write(recorder: Recorder, telemetry: Telemetry, *, gap: bool) -> None:

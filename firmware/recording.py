@@ -10,6 +10,7 @@ Records are lists in the order of their fields (`firmware.codec`). A file whose 
 (power cut) is read as far as it goes.
 """
 
+import contextlib
 import gzip
 import io
 import json
@@ -64,7 +65,17 @@ class Recorder:
         self._advice: Advice | None = None
         self._orders: Orders | None = None
         self._flushed_t_s: float | None = None
-        self._write({"nanogrid": FORMAT, "version": own_version(), "site": encode(site)})
+        try:
+            self._write({"nanogrid": FORMAT, "version": own_version(), "site": encode(site)})
+            self._file.flush()  # a process that is killed in its first minute leaves a recording
+        except OSError:
+            self._let_go()
+            raise
+
+    @property
+    def size_bytes(self) -> int:
+        """What has gone to the file."""
+        return self._raw.tell()
 
     def write(
         self,
@@ -106,6 +117,11 @@ class Recorder:
             self._file.close()
         finally:
             self._raw.close()
+
+    def _let_go(self) -> None:
+        """Close a file that takes nothing."""
+        with contextlib.suppress(OSError):
+            self.close()
 
     def _write(self, line: dict[str, Any]) -> None:
         self._file.write(json.dumps(line, separators=(",", ":")) + "\n")

@@ -54,7 +54,7 @@ class Service:
         if record is not None:
             self._publishers.append(BackgroundRecording(record, self.parameters))
         elif site.recording.path:
-            self._record_if_possible(Path(site.recording.path))
+            self._record_if_possible(Path(site.recording.path), 1e6 * site.recording.max_mb)
         self.loop = Loop(
             self.parameters, self._ports, self._workers, no_orders, self._publishers, clock
         )
@@ -94,9 +94,9 @@ class Service:
         """The loop's statistics, and how long after the start of the process it acted first."""
         return {**self.loop.statistics(), "first_act_s": self._first_act_s}
 
-    def _record_if_possible(self, path: Path) -> None:
+    def _record_if_possible(self, path: Path, max_bytes: float) -> None:
         try:
-            self._publishers.append(BackgroundRecording(path, self.parameters))
+            self._publishers.append(BackgroundRecording(path, self.parameters, max_bytes))
         except OSError as error:
             log.error("no recording: %s", error)
 

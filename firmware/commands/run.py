@@ -22,7 +22,7 @@ from firmware.log import background_log
 @click.option(
     "--record",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Record every cycle here (instead of [recording] path).",
+    help="Record every cycle here (instead of [recording] path), in one file without limit.",
 )
 @click.option(
     "--stats",

@@ -84,20 +84,51 @@ def test_a_slow_disk_leaves_a_gap_that_replay_crosses(
 
 
 def test_a_full_disk_ends_the_recording_and_nothing_else(
-    parameters: SiteParameters, run_cycles: Run, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    parameters: SiteParameters,
+    run_cycles: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    recording = BackgroundRecording(Path("/dev/full"), parameters)
-    cycles = [
-        replace(t, sample=replace(t.sample, t_s=60.0 * t.sample.cycle)) for t in run_cycles(9)
-    ]
+    recording = BackgroundRecording(tmp_path / "cycles.jsonl.gz", parameters, max_bytes=20_000.0)
+    monkeypatch.setattr(recording, "_path", Path("/dev/full"))  # from the next file on
+    cycles = run_cycles(200)
     for telemetry in cycles:
         recording.publish(telemetry)
     until(lambda: "recording ends: [Errno 28]" in caplog.text)
-    for telemetry in cycles:
+    for telemetry in cycles[:9]:
         recording.publish(telemetry)
     recording.close()
     assert not recording._thread.is_alive()
     assert recording.dropped >= 9
+
+
+def test_a_disk_that_is_full_from_the_start_is_an_os_error(parameters: SiteParameters) -> None:
+    with pytest.raises(OSError, match="No space"):
+        BackgroundRecording(Path("/dev/full"), parameters)
+
+
+def test_a_recording_goes_on_in_new_files_within_its_bytes(
+    tmp_path: Path, parameters: SiteParameters, run_cycles: Run
+) -> None:
+    path, max_bytes = tmp_path / "cycles.jsonl.gz", 60_000.0
+    recording = BackgroundRecording(path, parameters, max_bytes)
+    cycles = [
+        replace(t, sample=replace(t.sample, cycle=number, t_s=60.0 * number))
+        for number, t in enumerate(run_cycles(100) * 8)
+    ]
+    for telemetry in cycles:
+        recording.publish(telemetry)
+    recording.close()
+    names = [path, *(path.with_name(f"{path.name}.{n}") for n in range(1, 100))]
+    files = [name for name in names if name.exists()]
+    assert sum(name.stat().st_size for name in tmp_path.iterdir()) <= max_bytes
+    assert len(files) == len(list(tmp_path.iterdir())) > 10
+    found = [cycle for name in files[::-1] for cycle in Recording(name)]
+    numbers = [cycle.sample.cycle for cycle in found]
+    assert numbers == list(range(numbers[0], len(cycles)))
+    assert numbers[0] > 0
+    assert all(next(iter(Recording(name))).state is not None for name in files)
 
 
 def test_a_disk_that_hangs_is_not_waited_for_at_the_end(

@@ -4,7 +4,10 @@ import gc
 import gzip
 import json
 import os
-from collections.abc import Callable
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -175,15 +178,42 @@ def test_a_line_that_is_none_is_named(
         list(Recording(path))
 
 
+@contextmanager
+def limited_files(size_bytes: int) -> Iterator[None]:
+    """No file of this process may grow beyond that (RLIMIT_FSIZE): a disk that gets full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_process_that_is_killed_at_once_leaves_a_recording(
+    path: Path, parameters: SiteParameters
+) -> None:
+    recorder = write(path, parameters, [])
+    on_disk = path.read_bytes()
+    recorder.close()
+    path.write_bytes(on_disk)
+    assert Recording(path).site == parameters
+    assert list(Recording(path)) == []
+
+
 def test_a_full_disk_is_an_os_error_and_the_file_is_let_go(
-    parameters: SiteParameters, run_cycles: Run
+    tmp_path: Path, parameters: SiteParameters, run_cycles: Run
 ) -> None:
     open_files = set(os.listdir("/proc/self/fd"))
     cycles = run_cycles(100) * 20
     with pytest.raises(OSError, match="No space"):
-        write(Path("/dev/full"), parameters, cycles)
-    recorder = write(Path("/dev/full"), parameters, cycles[:1])
-    with pytest.raises(OSError, match="No space"):
+        write(Path("/dev/full"), parameters, [])
+    full = tmp_path / "full.gz"
+    with limited_files(2000), pytest.raises(OSError, match="too large"):
+        write(full, parameters, cycles)
+    recorder = write(tmp_path / "some.gz", parameters, cycles[:1])
+    with limited_files(10), pytest.raises(OSError, match="too large"):
         recorder.close()
     del recorder
     gc.collect()
