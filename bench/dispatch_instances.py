@@ -81,6 +81,44 @@ def instance(seed: int) -> dict[str, Any]:
     }
 
 
+def fleet(seed: int, batteries: int = 2, diesels: int = 2) -> dict[str, Any]:
+    """The instance of a seed with several smaller, unlike batteries and diesels in its place."""
+    rng = np.random.default_rng([seed, batteries, diesels])
+    content = instance(seed)
+    curve, size = content["inverter"], content["battery"]["charge_max_kw"]
+    shares = rng.dirichlet([4.0] * batteries)
+    content["battery"] = [_share_of(content["battery"], rng, float(s)) for s in shares]
+    content["inverter"] = [
+        {**curve, "rated_kw": round(1.05 * b["charge_max_kw"], 3)} for b in content["battery"]
+    ]
+    peak = 1.1 * max(content["series"]["load_kw"]) + 0.3 * size
+    content["diesel"] = [
+        _diesel(rng, peak * float(s), float(rng.uniform(0.8, 1.6)))
+        for s in rng.dirichlet([4.0] * diesels)
+    ]
+    content["name"] += f"_{batteries}x{diesels}"
+    return content
+
+
+def _share_of(
+    battery: dict[str, float], rng: np.random.Generator, share: float
+) -> dict[str, float]:
+    """A battery with a share of another's capacity and roughly of its power."""
+    power = round(battery["charge_max_kw"] * share * float(rng.uniform(0.8, 1.5)), 3)
+    return battery | {
+        "capacity_kwh": round(battery["capacity_kwh"] * share, 3),
+        "charge_max_kw": power,
+        "discharge_max_kw": power,
+        "charge_efficiency_frac": round(float(rng.uniform(0.93, 0.98)), 3),
+        "discharge_efficiency_frac": round(float(rng.uniform(0.93, 0.98)), 3),
+        "soc_initial_frac": round(
+            float(rng.uniform(battery["soc_min_frac"], battery["soc_max_frac"])), 2
+        ),
+        "om_linear_usd_per_kwh": round(float(rng.uniform(0.005, 0.02)), 4),
+        "om_quadratic_usd_per_kwh_at_max": round(float(rng.uniform(0.005, 0.035)), 4),
+    }
+
+
 def _load(rng: np.random.Generator, hour: Floats, kind: str) -> Floats:
     """Mean power per step: a daily shape, jittered, with a few appliances switched on and off."""
     base = rng.uniform(0.4, 2.5)

@@ -307,7 +307,7 @@ def to_dict(instance: Instance, schedule: Schedule) -> dict[str, Any]:
     return content(schedule, evaluate(instance, schedule))
 
 
-def content(schedule: Schedule, cost: Cost) -> dict[str, Any]:
+def content(schedule: Any, cost: Cost) -> dict[str, Any]:
     """The same for a cost that is known."""
     return {
         "battery_kw": schedule.battery_kw.tolist(),

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from control.dispatch import TOLERANCE, Cost, Schedule, energy_kwh, evaluate
+from control.dispatch import TOLERANCE, Bools, Cost, Schedule, energy_kwh, evaluate
 from control.dispatch_instance import Floats, Instance
 from control.planning_corridor import Corridor, CorridorSearch
 from control.planning_diesel import ALWAYS_OFF, DieselStates
-from control.planning_step import Bools, MeritOrder
+from control.planning_step import MeritOrder
 from control.planning_storage import Storage
 from control.planning_values import ValueDecoder
 from control.swarm import Swarm

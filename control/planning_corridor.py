@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from control.dispatch import terminal_cost
+from control.dispatch import Bools, terminal_cost
 from control.dispatch_instance import Floats
 from control.planning_diesel import ALWAYS_OFF, DieselStates
-from control.planning_step import Bools, MeritOrder
+from control.planning_step import MeritOrder
 from control.planning_storage import SLACK_KWH, Storage
 
 UNREACHABLE = 1e9  # a cost, finite so that interpolation with weight 0 stays 0

@@ -5,9 +5,8 @@ from typing import Self
 
 import numpy as np
 
-from control.dispatch import locked_steps, whole_steps
+from control.dispatch import Bools, locked_steps, whole_steps
 from control.dispatch_instance import Floats, Instance
-from control.planning_step import Bools
 
 
 @dataclass(frozen=True, slots=True)

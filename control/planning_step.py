@@ -1,10 +1,10 @@
-"""The exact decision within one step: given battery power and diesel state, who serves the rest.
+"""The exact decision within one step: given battery power and who runs, who serves the rest.
 
-What remains of a step is one demand `r = load - PV - wind - battery`, served by the diesel (convex
-fuel curve between its limits) and by a stack of linear offers: less curtailment, less export, more
-import, and, without limit, dumped and unserved power. Cheapest first is optimal, and with convex
-fuel the diesel's share is a closed form of r. Only where selling pays more than buying costs is the
-stack not convex; then import and export are tried separately.
+What remains of a step is one demand `r = load - PV - wind - battery`, served by the running diesels
+(convex cost between their limits) and by a stack of linear offers: less curtailment, less export,
+more import, and, without limit, dumped and unserved power. Cheapest first is optimal, and with
+convex cost the diesels' share is a closed form of r. Only where selling pays more than buying costs
+is the stack not convex; then import and export are tried separately.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ import numpy as np
 
 from control.dispatch import Bools, Schedule, wear_slope
 from control.dispatch_instance import Floats, Instance
+from control.planning_running import Burning, Running
 
 _ALL = slice(None)
 _Index = slice | tuple[slice, None]
@@ -34,50 +35,19 @@ class _Stack:
     base: Floats  # cost per hour at edge[0]
     always: Bools  # the offer pays more than dumping costs: it is used in full
     never: Bools
-    diesel: Floats  # (offers + 2, steps): diesel power while the k-th price is the marginal one
+    diesel: Floats  # (offers + 2, steps): diesels' power while the k-th price is the marginal one
 
 
-class MeritOrder:
-    """Cost and dispatch of every step for any battery power, exact."""
+class Supply:
+    """Cost and dispatch of whatever a step has to serve, while given diesels run."""
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Instance, running: Running) -> None:
         """Price everything in weighted currency per kWh."""
-        self.instance = instance
-        a, b, c = (
-            instance.weight_generation,
-            instance.weight_equipment,
-            instance.weight_pollution,
-        )
-        battery, diesel = instance.battery, instance.diesel
-        self.demand = instance.load_kw - instance.pv_kw - instance.wind_kw
-        self.wear_linear = a * battery.generation_cost_per_kwh + b * battery.om_linear_per_kwh
-        self.wear_quadratic = b * wear_slope(battery)
-        fuel = b * diesel.fuel_price_per_l
-        self.on_per_h = (
-            b * diesel.om_per_h_on
-            + fuel * diesel.fuel_no_load_l_per_h_per_rated_kw * diesel.rated_kw
-        )
-        self.diesel_linear = (
-            a * diesel.generation_cost_per_kwh
-            + b * diesel.om_per_kwh
-            + fuel * diesel.fuel_linear_l_per_kwh
-            + c * instance.diesel_pollution_per_kwh
-        )
-        self.diesel_quadratic = fuel * diesel.fuel_quadratic_l_per_h_per_kw2
-        self.startup = b * diesel.startup
-        self.buy = a * instance.price_buy_per_kwh + c * instance.grid_pollution_per_kwh
-        self.sell = a * instance.price_sell_per_kwh
+        self.instance, self.running = instance, running
+        pollution = instance.weight_pollution * instance.grid_pollution_per_kwh
+        self.buy = instance.weight_generation * instance.price_buy_per_kwh + pollution
+        self.sell = instance.weight_generation * instance.price_sell_per_kwh
         self._stacks = self._build()
-        self.constant = (
-            a
-            * instance.step_h
-            * float(
-                np.sum(
-                    instance.pv_kw * instance.pv_cost_per_kwh
-                    + instance.wind_kw * instance.wind_cost_per_kwh
-                )
-            )
-        )
 
     def _build(self) -> list[_Stack]:
         """One stack, or one that only imports and one that only exports."""
@@ -102,25 +72,23 @@ class MeritOrder:
         price = np.clip(price, low, high)
         edge = -available - most_out + np.cumsum(np.vstack([np.zeros_like(self.buy), width]), 0)
         ends = np.vstack([np.full_like(self.buy, low), price, np.full_like(self.buy, high)])
-        diesel = instance.diesel
-        marginal = (ends - self.diesel_linear) / max(2 * self.diesel_quadratic, 1e-12)
-        power = np.clip(marginal, diesel.power_min_kw, diesel.power_max_kw)
+        power = self.running.at_price(ends)
         return _Stack(order, edge, price, base, always, never, power)
 
     def _diesel_kw(self, stack: _Stack, rest: Floats, expand: _Index) -> Floats:
-        """The running diesel's best power for a rest to serve."""
+        """The running diesels' best power for a rest to serve."""
         power = np.broadcast_to(stack.diesel[0][expand], rest.shape)
         for edge, here, after in zip(stack.edge, stack.diesel, stack.diesel[1:], strict=False):
             power = power + np.clip(rest - (edge + here)[expand], 0.0, (after - here)[expand])
         return power
 
-    def _cost(self, stack: _Stack, rest: Floats, on: bool, expand: _Index) -> Floats:
+    def _cost(self, stack: _Stack, rest: Floats, expand: _Index) -> Floats:
         """Cost per hour of serving a rest; `expand` makes series of the stack fit its shape."""
-        cost = stack.base[expand]
-        if on:
+        cost = stack.base[expand] + self.running.per_h
+        if self.running.diesels:
             power = self._diesel_kw(stack, rest, expand)
             rest = rest - power
-            cost = cost + power * (self.diesel_linear + self.diesel_quadratic * power)
+            cost = cost + self.running.cost(power)
         over = rest - stack.edge[0][expand]
         cost = cost - self.instance.dumped_per_kwh * np.minimum(over, 0.0)
         widths = np.diff(stack.edge, axis=0)
@@ -129,43 +97,35 @@ class MeritOrder:
         missing = np.maximum(rest - stack.edge[-1][expand], 0.0)
         return np.asarray(cost + self.instance.unserved_per_kwh * missing)
 
-    def cost(self, battery_kw: Floats, on: bool, at: slice = _ALL) -> Floats:
-        """Cost of the steps `at` for battery powers (steps, powers), without start-ups."""
-        expand = (at, None)
-        rest = self.demand[expand] - battery_kw
-        cost = self._cost(self._stacks[0], rest, on, expand)
+    def cost(self, rest_kw: Floats, at: _Index = _ALL) -> Floats:
+        """Cost per hour of serving rests; `at` makes a series of all steps fit their shape."""
+        cost = self._cost(self._stacks[0], rest_kw, at)
         for stack in self._stacks[1:]:
-            cost = np.minimum(cost, self._cost(stack, rest, on, expand))
-        wear = np.abs(battery_kw) * self.wear_linear + self.wear_quadratic * battery_kw**2
-        return self.instance.step_h * (cost + wear + (self.on_per_h if on else 0.0))
+            cost = np.minimum(cost, self._cost(stack, rest_kw, at))
+        return cost
 
-    def kinks_kw(self, on: bool) -> Floats:
-        """Battery powers at which a step's marginal cost changes, (steps, kinks), unclipped."""
+    def kinks_kw(self) -> Floats:
+        """Rests at which a step's marginal cost changes, (steps, kinks)."""
         columns = []
         for stack in self._stacks:
             edges = stack.edge
-            if on:
+            if self.running.diesels:
                 edges = np.vstack([edges + stack.diesel[:-1], edges + stack.diesel[1:]])
-            columns.append(self.demand - edges)
+            columns.append(edges)
         return np.vstack(columns).T
 
-    def schedule(self, battery_kw: Floats, on: Bools) -> Schedule:
-        """The whole schedule that battery powers and diesel states imply, at least cost."""
-        rest = self.demand - battery_kw
-        parts = [self._dispatch(stack, rest, on) for stack in self._stacks]
-        best = parts[0]
-        if len(parts) > 1:
-            costs = [
-                np.where(on, self._cost(s, rest, True, _ALL), self._cost(s, rest, False, _ALL))
-                for s in self._stacks
-            ]
-            best = np.where(costs[1] < costs[0], parts[1], parts[0])
-        diesel, grid, curtailed, unserved, dumped = best
-        return Schedule(battery_kw, on, diesel, grid, curtailed, unserved, dumped)
+    def dispatch(self, rest_kw: Floats) -> Floats:
+        """Diesels', grid, curtailed, unserved and dumped power, (5, steps), at least cost."""
+        parts = [self._dispatch(stack, rest_kw) for stack in self._stacks]
+        if len(parts) == 1:
+            return parts[0]
+        one, other = (self._cost(stack, rest_kw, _ALL) for stack in self._stacks)
+        return np.where(other < one, parts[1], parts[0])
 
-    def _dispatch(self, stack: _Stack, rest: Floats, on: Bools) -> Floats:
-        """Diesel, grid, curtailed, unserved and dumped power, (5, steps)."""
-        diesel = np.where(on, self._diesel_kw(stack, rest, _ALL), 0.0)
+    def _dispatch(self, stack: _Stack, rest: Floats) -> Floats:
+        diesel = np.zeros_like(rest)
+        if self.running.diesels:
+            diesel = self._diesel_kw(stack, rest, _ALL)
         rest = rest - diesel
         width = np.diff(stack.edge, axis=0)
         used = np.clip(rest - stack.edge[:-1], 0.0, width)
@@ -178,3 +138,49 @@ class MeritOrder:
         grid = by_offer[_EXPORT] - total[_EXPORT] + by_offer[_IMPORT]
         left = rest - grid + curtailed
         return np.stack([diesel, grid, curtailed, np.maximum(left, 0.0), np.maximum(-left, 0.0)])
+
+
+def wear(instance: Instance) -> tuple[float, float]:
+    """The battery's linear and quadratic cost per hour of its power, weighted."""
+    a, b = instance.weight_generation, instance.weight_equipment
+    battery = instance.battery
+    linear = a * battery.generation_cost_per_kwh + b * battery.om_linear_per_kwh
+    return linear, b * wear_slope(battery)
+
+
+def constant_cost(instance: Instance) -> float:
+    """What no decision changes: the cost of PV and wind that are available."""
+    pv = np.sum(instance.pv_kw * instance.pv_cost_per_kwh)
+    wind = np.sum(instance.wind_kw * instance.wind_cost_per_kwh)
+    return instance.weight_generation * instance.step_h * float(pv + wind)
+
+
+class MeritOrder:
+    """Cost and dispatch of every step for any power of the one battery, exact."""
+
+    def __init__(self, instance: Instance) -> None:
+        """Price the steps with the diesel off and on."""
+        self.instance = instance
+        self.diesel = Burning.of(instance, instance.diesel)
+        self.startup = self.diesel.startup
+        self.demand = instance.load_kw - instance.pv_kw - instance.wind_kw
+        self.supply = (Supply(instance, Running([])), Supply(instance, Running([self.diesel])))
+        self.wear_linear, self.wear_quadratic = wear(instance)
+        self.constant = constant_cost(instance)
+
+    def cost(self, battery_kw: Floats, on: bool, at: slice = _ALL) -> Floats:
+        """Cost of the steps `at` for battery powers (steps, powers), without start-ups."""
+        cost = self.supply[on].cost(self.demand[at, None] - battery_kw, (at, None))
+        worn = np.abs(battery_kw) * self.wear_linear + self.wear_quadratic * battery_kw**2
+        return self.instance.step_h * (cost + worn)
+
+    def kinks_kw(self, on: bool) -> Floats:
+        """Battery powers at which a step's marginal cost changes, (steps, kinks), unclipped."""
+        return self.demand[:, None] - self.supply[on].kinks_kw()
+
+    def schedule(self, battery_kw: Floats, on: Bools) -> Schedule:
+        """The whole schedule that battery powers and diesel states imply, at least cost."""
+        rest = self.demand - battery_kw
+        off, running = (supply.dispatch(rest) for supply in self.supply)
+        diesel, grid, curtailed, unserved, dumped = np.where(on, running, off)
+        return Schedule(battery_kw, on, diesel, grid, curtailed, unserved, dumped)

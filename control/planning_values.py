@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from control.dispatch import terminal_cost
+from control.dispatch import Bools, terminal_cost
 from control.dispatch_instance import Floats
 from control.planning_diesel import DieselStates
-from control.planning_step import Bools, MeritOrder
+from control.planning_step import MeritOrder
 from control.planning_storage import Storage
 
 KNOTS = 6
@@ -60,14 +60,14 @@ class ValueDecoder:
         worth = [instance.energy_value_per_kwh, instance.energy_value_per_kwh]
         worth[1] += instance.shortfall_per_kwh
         if np.any(instance.import_max_kw > 0):
-            worth += [float(np.min(merit.buy)), float(np.max(merit.buy))]
+            buy = merit.supply[False].buy
+            worth += [float(np.min(buy)), float(np.max(buy))]
         if np.any(instance.export_max_kw > 0):
-            worth.append(float(np.max(merit.sell)))
+            worth.append(float(np.max(merit.supply[False].sell)))
         if instance.diesel.power_max_kw > 0:
-            full = instance.diesel.power_max_kw
-            worth.append(merit.diesel_linear)
-            worth.append(merit.diesel_linear + merit.diesel_quadratic * full)
-            worth[-1] += merit.on_per_h / full
+            diesel, full = merit.diesel, instance.diesel.power_max_kw
+            worth.append(diesel.linear)
+            worth.append(diesel.linear + diesel.quadratic * full + diesel.per_h / full)
         low, high = min(0.0, *worth), max(worth)
         low_box = np.concatenate([np.full(KNOTS, low), [0.0, 0.0]])
         high_box = np.concatenate([np.full(KNOTS, max(high, low + 1e-3) * 1.3), [1.0, 1.0]])
