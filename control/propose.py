@@ -35,6 +35,7 @@ class View:
     state: State
     sample: Sample
     slot: Slot | None
+    orders: Orders
 
     @property
     def plant(self) -> Estimate:
@@ -52,17 +53,21 @@ def propose(
 ) -> tuple[Proposal, ...]:
     """Return every level's proposals for this cycle, in no order.
 
-    Orders never speak for safety. In manual mode only operators' orders count.
+    Orders never speak for safety. In manual mode only operators' orders count, in safe mode only
+    those that limit PV.
     """
     slot = current_slot(advice.plan, sample.t_s)
     if advice.plan and not state.estimate.grid_present and counts_on_grid(advice.plan):
         slot = None  # made for another situation; the planner has been told
-    view = View(site, state, sample, slot)
+    view = View(site, state, sample, slot, orders)
     if state.mode is Mode.SAFE:
         return _safe(view)
-    least = Level.LOCAL_OPERATOR if state.mode is Mode.MANUAL else Level.RULES
-    proposals = [order for order in orders.proposals if least <= order.level < Level.SAFETY]
-    return (*proposals, *_generator(view), *_battery(view), *_pv(view))
+    return (*_ordered(view), *_generator(view), *_battery(view), *_pv(view))
+
+
+def _ordered(view: View) -> list[Proposal]:
+    least = Level.LOCAL_OPERATOR if view.state.mode is Mode.MANUAL else Level.RULES
+    return [order for order in view.orders.proposals if least <= order.level < Level.SAFETY]
 
 
 def _safe(view: View) -> tuple[Proposal, ...]:
@@ -76,10 +81,13 @@ def _safe(view: View) -> tuple[Proposal, ...]:
         run = not stopped and (view.is_island or view.state.generator.run)
         wish = Proposal(Level.SAFETY, site.generator.name, Quantity.RUN, reason, value=float(run))
         proposals.append(wish)
-    for pv in site.pv:
-        limit_kw = 0.0 if stopped else pv.rated_kw
-        proposals.append(Proposal(Level.SAFETY, pv.name, Quantity.LIMIT_KW, reason, value=limit_kw))
-    return tuple(proposals)
+    if stopped:
+        limits = [
+            Proposal(Level.SAFETY, pv.name, Quantity.LIMIT_KW, reason, value=0.0) for pv in site.pv
+        ]
+        return (*proposals, *limits)
+    kept = [order for order in _ordered(view) if order.quantity is Quantity.LIMIT_KW]
+    return (*proposals, *kept, *_pv(view))
 
 
 def _pv(view: View) -> list[Proposal]:
@@ -99,13 +107,15 @@ def _battery(view: View) -> list[Proposal]:
     if net_kw is None or plant.soc_frac is None:
         unknown = "load" if net_kw is None else "state of charge"
         return [_power(battery, Level.RULES, 0.0, f"the {unknown} is unknown")]
-    recovery = _recovery(view, battery, plant.soc_frac, net_kw)
-    if view.state.mode is Mode.MANUAL:
-        return [*recovery, _power(battery, Level.RULES, 0.0, "manual, no operator's setpoint")]
+    bounds = _recovery(view, battery, plant.soc_frac, net_kw)
     if plant.grid_present:
-        return recovery + _beside_grid(view, battery, net_kw, plant.soc_frac)
+        bounds += _ordered_reserve(view, battery, plant.soc_frac)
+    if view.state.mode is Mode.MANUAL:
+        return [*bounds, _power(battery, Level.RULES, 0.0, "manual, no operator's setpoint")]
+    if plant.grid_present:
+        return bounds + _beside_grid(view, battery, net_kw, plant.soc_frac)
     if plant.generator_carries and view.site.generator:
-        return recovery + _beside_generator(view, battery, net_kw, view.site.generator)
+        return bounds + _beside_generator(view, battery, net_kw, view.site.generator)
     return [_power(battery, Level.RULES, net_kw, "island: the battery forms the grid")]
 
 
@@ -134,6 +144,16 @@ def _beside_grid(
                 )
             )
     return proposals
+
+
+def _ordered_reserve(view: View, battery: BatteryParameters, soc_frac: float) -> list[Proposal]:
+    """An ordered reserve binds setpoints of its own level too, not only rules and plan."""
+    ordered_frac = view.orders.reserve_soc_frac
+    if ordered_frac is None or not soc_frac <= min(ordered_frac, battery.soc_max_frac):
+        return []
+    reason = f"reserve of {ordered_frac:.0%}, ordered"
+    level = min(view.orders.reserve_level, Level.GRID_OPERATOR)
+    return [Proposal(level, battery.name, Quantity.POWER_KW, reason, upper=0.0)]
 
 
 def _beside_generator(

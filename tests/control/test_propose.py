@@ -387,9 +387,18 @@ def test_safe_mode(
         orders=[order],
         generator=GeneratorState(run=running, since_s=0.0),
     )
-    assert {p.level for p in found} == {Level.SAFETY}
-    assert {p.reason for p in found} == {"safe: why"}
+    pv = Level.SAFETY if roof == 0.0 else Level.RULES
+    assert [p.level for p in found] == [Level.SAFETY, Level.SAFETY, pv]
+    assert {p.reason for p in found if p.level is Level.SAFETY} == {"safe: why"}
     assert [p.value for p in found] == [battery, genset, roof]
+
+
+def test_safe_mode_keeps_limits_on_pv(build: Any) -> None:
+    limit = build.order(Level.SUPERVISOR, "roof", upper=1.5)
+    found = wishes(build, mode=Mode.SAFE, orders=[limit])
+    assert arbitrate(found, NOW)["roof", Quantity.LIMIT_KW].value == 1.5
+    found = wishes(build, mode=Mode.SAFE, orders=[limit], emergency_latched=True)
+    assert arbitrate(found, NOW)["roof", Quantity.LIMIT_KW].value == 0.0
 
 
 def test_a_site_without_devices_wants_nothing(build: Any) -> None:
