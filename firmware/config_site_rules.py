@@ -26,6 +26,7 @@ _MAX_MAJOR_PER_L = 10.0
 _SPI_PINS = {0: (9, 10, 11), 1: (19, 20, 21)}
 _SPI_SELECTS = {0: (8, 7), 1: (18, 17, 16)}
 _UART_PINS = (14, 15)
+_SOCKET_BYTES = 99  # 107 of an address, less what a new socket's name has more: ".4194304"
 _UART_PORTS = ("/dev/serial0", "/dev/ttyAMA0", "/dev/ttyS0")
 
 
@@ -149,6 +150,11 @@ def _bus_times(site: Site) -> Iterator[Problem]:
             yield ("bus", i, "timeout_s"), f"must be below loop.stale_after_s = {limit}"
 
 
+def _socket(site: Site) -> Iterator[Problem]:
+    if len(site.local.socket.encode()) > _SOCKET_BYTES:
+        yield ("local", "socket"), f"must be {_SOCKET_BYTES} bytes long at most, from the root"
+
+
 def _charging(site: Site) -> Iterator[Problem]:
     if site.grid is None or site.grid.import_max_kw > 0:
         return
@@ -218,6 +224,7 @@ SITE_RULES: tuple[SiteRule, ...] = (
     _relay,
     _times,
     _bus_times,
+    _socket,
     _charging,
     _prices_given,
     _price_magnitude,

@@ -34,7 +34,8 @@ class EventLog:
     def publish(self, telemetry: Telemetry) -> None:
         """Log this cycle's events."""
         for event in telemetry.decision.events:
-            log.log(LEVELS[event.severity], "%s: %s", event.key, event.text)
+            extra = {"event_key": event.key}
+            log.log(LEVELS[event.severity], "%s: %s", event.key, event.text, extra=extra)
         if telemetry.advice.detail != self._detail:
             self._detail = telemetry.advice.detail
             log.warning("advice: %s", self._detail or "complete again")

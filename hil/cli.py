@@ -98,6 +98,7 @@ def serve(scenario: Path, folder: Path) -> None:
 
     Prints the command that starts it. Ctrl-C or SIGTERM ends it.
     """
+    import shlex
     import signal
     import time
 
@@ -118,9 +119,11 @@ def serve(scenario: Path, folder: Path) -> None:
         sys.exit(2)
     try:
         with served(world, folder, None) as (site, environment):
-            settings = " ".join(f"{name}={value}" for name, value in environment.items())
-            click.echo(f"{settings} nanogrid run --config {site}")
-            click.echo(f"nanogrid status --config {site}", err=True)
+            settings = [f"{name}={shlex.quote(value)}" for name, value in environment.items()]
+            program = shlex.quote(str(Path(sys.executable).with_name("nanogrid")))
+            where = shlex.quote(str(site))
+            click.echo(" ".join([*settings, program, "run", "--config", where]))
+            click.echo(f"{program} status --config {where}", err=True)
             while True:
                 time.sleep(1.0)
     except KeyboardInterrupt:

@@ -43,7 +43,7 @@ def run(config: Path, record: Path | None, stats: Path | None) -> None:
     from firmware.alone import NotAloneError
     from firmware.service import Service
 
-    with background_log():
+    with background_log(site=site.site.name):
         try:
             service = Service(site, record)
         except NotAloneError as error:

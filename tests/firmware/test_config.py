@@ -188,7 +188,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"site.period_s": 1}, ["site.period_s = 1: unknown key here, it belongs to [loop]"]),
     (
         {"recording.a\nb": "c\nd"},
-        ['recording."a\\nb" = "c\\nd": unknown key, allowed are path'],
+        ['recording."a\\nb" = "c\\nd": unknown key, allowed are path, max_mb'],
     ),
     ({"pv.0.rated_kw": DROP}, [f"pv[0].rated_kw: missing: {POWER}"]),
     ({"site": DROP}, ["site: missing: must be a [site] table"]),
@@ -294,6 +294,10 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
         ["battery[0].charge_from_grid = true (default): must be false: grid.import_max_kw is 0"],
     ),
     ({"grid.nominal_hz": 55}, ["grid.nominal_hz = 55: must be 50 or 60"]),
+    (
+        {"local.socket": "/run/" + 95 * "x"},
+        [f'local.socket = "/run/{51 * "x"}...: must be 99 bytes long at most, from the root'],
+    ),
     (
         {"loop.period_s": 20},
         ["safety.lease_s = 30.0 (default): must be at least 60, 3 times loop.period_s"],

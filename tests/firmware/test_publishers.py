@@ -2,6 +2,9 @@
 
 import logging
 import os
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -207,6 +210,47 @@ def test_the_log_reaches_its_descriptor_in_order() -> None:
     os.close(writer)
     with os.fdopen(reader) as lines:
         assert [line.split(" INFO ")[1] for line in lines] == [f"line {n}\n" for n in range(50)]
+
+
+LOGGED = """
+import logging, sys
+from firmware.log import background_log
+log = logging.getLogger("nanogrid")
+with background_log(site="clinic-01"):
+    log.error("mode: safe", extra={"event_key": "mode"})
+    log.warning("two\\nlines")
+    log.info("%d cycles", 3)
+"""
+FAKE_JOURNAL = """
+import sys
+def send(message, **fields):
+    print(repr(message), sorted(fields.items()), file=sys.stderr)
+"""
+
+
+def logged(tmp_path: Path, journal: bool) -> str:
+    """What a process logs to a file that is, or is not, the journal's stream."""
+    with (tmp_path / "stderr").open("w+") as file:
+        about = os.fstat(file.fileno())
+        stream = f"{about.st_dev}:{about.st_ino if journal else 1}"
+        environment = {**os.environ, "JOURNAL_STREAM": stream, "PYTHONPATH": str(tmp_path)}
+        subprocess.run([sys.executable, "-c", LOGGED], stderr=file, env=environment, check=True)
+        file.seek(0)
+        return file.read()
+
+
+def test_a_journal_gets_severity_and_no_time(tmp_path: Path) -> None:
+    assert logged(tmp_path, True) == "<3>mode: safe\n<4>two\n<4>lines\n<6>3 cycles\n"
+    assert re.match(r"\d{4}-\S+ \S+ ERROR mode: safe\n", logged(tmp_path, False))
+
+
+def test_a_journal_gets_fields_where_systemd_python_is(tmp_path: Path) -> None:
+    (tmp_path / "systemd").mkdir()
+    (tmp_path / "systemd" / "journal.py").write_text(FAKE_JOURNAL)
+    (first, second, _) = logged(tmp_path, True).splitlines()
+    fields = {"PRIORITY": "3", "SYSLOG_IDENTIFIER": "nanogrid", "SITE": "clinic-01"}
+    assert first == f"'mode: safe' {sorted([*fields.items(), ('EVENT_KEY', 'mode')])}"
+    assert second.startswith(r"'two\nlines' [('PRIORITY', '4')")
 
 
 def test_a_terminal_that_takes_nothing_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """`nanogrid hil` from outside."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -122,7 +123,9 @@ def test_serve_says_how_to_start_a_controller_and_ends_with_ctrl_c(
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
-        assert re.match(r"NANOGRID_BENCH_PI=\S+ PYTHONPATH=\S+ nanogrid run --config \S+\n", line)
+        found = re.match(r"NANOGRID_BENCH_PI=\S+ PYTHONPATH=\S+ (\S+) run --config \S+\n", line)
+        assert found
+        assert os.access(found[1], os.X_OK)
         assert (tmp_path / "served" / "site.toml").exists()
         time.sleep(0.1)
         process.send_signal(signal.SIGINT)
