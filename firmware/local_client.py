@@ -1,4 +1,4 @@
-"""Asks the running service, through its socket."""
+"""Asks and commands the running service, through its socket."""
 
 import json
 import socket
@@ -17,8 +17,17 @@ class LocalError(Exception):
 
 def ask_status(path: Path) -> dict[str, Any]:
     """Return the newest status document, with `age_s` of its cycle. Raises LocalError."""
+    answer = ask(path, {"get": "status"})
     try:
-        line = _exchange(path, b'{"get": "status"}\n')
+        return {**answer["status"], "age_s": answer["age_s"]}
+    except (KeyError, TypeError):
+        raise _not_ours(path) from None
+
+
+def ask(path: Path, request: dict[str, Any]) -> dict[str, Any]:
+    """Return the service's answer to `request`. Raises LocalError, also for what it refuses."""
+    try:
+        line = _exchange(path, json.dumps(request).encode() + b"\n")
     except (ConnectionRefusedError, FileNotFoundError):
         raise LocalError(f"{path}: no service is running here") from None
     except TimeoutError:
@@ -26,13 +35,16 @@ def ask_status(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise LocalError(f"{path}: {error.strerror or error}") from None
     try:
-        answer = json.loads(line)
+        answer: dict[str, Any] = json.loads(line)
         if not answer["ok"]:
             raise LocalError(f"{path}: {answer['error']}")
-        status: dict[str, Any] = {**answer["status"], "age_s": answer["age_s"]}
     except (ValueError, KeyError, TypeError):
-        raise LocalError(f"{path}: the answer is cut short or not ours") from None
-    return status
+        raise _not_ours(path) from None
+    return answer
+
+
+def _not_ours(path: Path) -> LocalError:
+    return LocalError(f"{path}: the answer is cut short or not ours")
 
 
 def _connect(link: socket.socket, path: str) -> None:

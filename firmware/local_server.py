@@ -1,19 +1,24 @@
 """The local interface: a Unix socket that answers one line of JSON with another.
 
     {"get": "status"}     ->  {"ok": true, "age_s": 0.41, "status": {...}}
+    {"command": {...}}    ->  {"ok": true, "ack": {...}}     see `firmware.local_commands`
+    {"ack": "<id>"}       ->  {"ok": true, "ack": {...}}
     anything else         ->  {"ok": false, "error": "..."}
 
-File permissions (0660) say who may ask. All of it happens in one thread that works in small
-portions with pauses between them: however many ask, and however slowly, the loop does not notice.
+File permissions (0660) say who may ask and command. All of it happens in one thread that works in
+small portions with pauses between them: however many ask, and however slowly, the loop does not
+notice.
 """
 
 import contextlib
 import errno
 import json
 import os
+import pwd
 import selectors
 import socket
 import stat
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -24,7 +29,8 @@ from typing import Any
 from firmware.loop import Telemetry
 
 MODE = 0o660
-REQUEST_BYTES = 4096
+REQUEST_BYTES = 1 << 16  # a day of prices
+RECEIVE_BYTES = 4096
 SEND_BYTES = 1 << 16
 CLIENTS = 16
 ACCEPTED = 4  # at one look
@@ -32,6 +38,10 @@ CLIENT_S = 3.0  # a client has so long for all of it
 PAUSE_S = 0.02  # between two looks at the clients
 IDLE_S = 0.2
 BACKLOG = 128
+PEER = struct.Struct("3i")  # process, user, group: unix(7), SO_PEERCRED
+KNOWN = '{"get": "status"}, {"command": {...}}, {"ack": "<id>"}'
+
+Answer = Callable[[bytes, str], bytes]  # to one line, from a user of this machine
 
 
 class Snapshot:
@@ -63,17 +73,17 @@ class StatusAnswer:
         self._monotonic = monotonic
         self._made: tuple[Telemetry | None, str] = (None, "")
 
-    def __call__(self, request: bytes) -> bytes:
+    def __call__(self, request: bytes, _who: str = "") -> bytes:
         """Return the answer to one line, with its end of line."""
         try:
             asked = json.loads(request)
         except (ValueError, RecursionError):
-            return _refusal("not a line of JSON")
+            return refusal("not a line of JSON")
         if asked != {"get": "status"}:
-            return _refusal('unknown request; known: {"get": "status"}')
+            return refusal(f"unknown request; known: {KNOWN}")
         telemetry = self._snapshot.latest
         if telemetry is None:
-            return _refusal("no cycle has been completed yet")
+            return refusal("no cycle has been completed yet")
         if telemetry is not self._made[0]:
             text = json.dumps(self._document(telemetry), allow_nan=False)
             self._made = (telemetry, text)
@@ -81,7 +91,8 @@ class StatusAnswer:
         return f'{{"ok": true, "age_s": {age_s:.3f}, "status": {self._made[1]}}}\n'.encode()
 
 
-def _refusal(why: str) -> bytes:
+def refusal(why: str) -> bytes:
+    """The answer to a request that cannot be served."""
     return (json.dumps({"ok": False, "error": why}) + "\n").encode()
 
 
@@ -96,7 +107,7 @@ class _Client:
 class LocalServer:
     """Serves one socket file from a thread of its own."""
 
-    def __init__(self, path: Path, answer: Callable[[bytes], bytes]) -> None:
+    def __init__(self, path: Path, answer: Answer) -> None:
         """Take over `path`; OSError when it cannot be, or a live service has it."""
         self._path = path
         self._answer = answer
@@ -163,13 +174,13 @@ class LocalServer:
 
     def _receive(self, client: _Client) -> bool:
         """Read on; with a whole line the answer is on its way. True: it is over."""
-        received = client.socket.recv(REQUEST_BYTES)
+        received = client.socket.recv(RECEIVE_BYTES)
         client.request += received
         line, newline, _ = client.request.partition(b"\n")
         if newline:
-            client.answer = memoryview(self._answer(bytes(line)))
+            client.answer = memoryview(self._answer(bytes(line), _user(client.socket)))
         elif len(client.request) >= REQUEST_BYTES:
-            client.answer = memoryview(_refusal(f"longer than {REQUEST_BYTES} bytes"))
+            client.answer = memoryview(refusal(f"longer than {REQUEST_BYTES} bytes"))
         else:
             return not received
         self._selector.modify(client.socket, selectors.EVENT_WRITE)
@@ -191,6 +202,15 @@ def _send(client: _Client) -> bool:
     answer = client.answer or memoryview(b"")
     client.answer = answer[client.socket.send(answer[:SEND_BYTES]) :]
     return not client.answer
+
+
+def _user(link: socket.socket) -> str:
+    """Who is at the other end: a name, or a number without one. Raises OSError."""
+    _, uid, _ = PEER.unpack(link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _listen(path: Path) -> socket.socket:

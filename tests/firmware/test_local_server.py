@@ -187,7 +187,7 @@ def test_a_dead_predecessors_file_is_replaced(tmp_path: Path, run_cycles: Run) -
 
 def test_a_live_predecessor_keeps_its_file(served: Answering) -> None:
     with pytest.raises(OSError, match="another service answers there"):
-        LocalServer(served.path, lambda _: b"")
+        LocalServer(served.path, lambda *_: b"")
     assert ask_status(served.path)["cycle"] == 0
 
 
@@ -195,7 +195,7 @@ def test_another_file_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "precious"
     path.write_text("kept")
     with pytest.raises(OSError, match="is no socket"):
-        LocalServer(path, lambda _: b"")
+        LocalServer(path, lambda *_: b"")
     assert path.read_text() == "kept"
 
 
@@ -211,7 +211,7 @@ def test_a_successors_file_survives_the_predecessors_end(tmp_path: Path) -> None
 @pytest.mark.parametrize("path", ["missing/x.sock", "x" * 200])
 def test_a_path_that_cannot_be(tmp_path: Path, path: str) -> None:
     with pytest.raises(OSError, match=r"No such file|too long"):
-        LocalServer(tmp_path / path, lambda _: b"")
+        LocalServer(tmp_path / path, lambda *_: b"")
     assert os.listdir(tmp_path) == []
 
 
@@ -220,7 +220,7 @@ def test_a_path_that_cannot_be(tmp_path: Path, path: str) -> None:
 
 @pytest.mark.parametrize("answer", [b"", b"gibberish\n", b"[]\n", b"{}\n", b'{"ok": true}\n'])
 def test_an_answer_that_is_none(tmp_path: Path, answer: bytes) -> None:
-    server = LocalServer(tmp_path / "x.sock", lambda _: answer)
+    server = LocalServer(tmp_path / "x.sock", lambda *_: answer)
     server.start()
     try:
         with pytest.raises(LocalError, match="cut short or not ours"):
