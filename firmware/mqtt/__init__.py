@@ -1,0 +1,1 @@
+"""The MQTT 5 link: state and events out, commands in, discovery for Home Assistant."""
