@@ -1,18 +1,30 @@
 """What is known of one cycle, as plain JSON values: the document behind `status` and `why`."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from control.obedience import FLAGGED
-from control.records import Ack, Advice, Applied, Command, Explanation, Observed, Sample, Setpoint
+from control.records import (
+    Ack,
+    Advice,
+    Applied,
+    Command,
+    Explanation,
+    Observed,
+    Orders,
+    Proposal,
+    Sample,
+    Setpoint,
+)
 from control.site import GeneratorParameters, SiteParameters
 from control.state import Mode, Obedience, State
 from drivers.station import DeviceImage
 
 FORMAT = 1
+NO_ORDERS = Orders()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +36,7 @@ class Moment:
     advice: Advice
     state: State  # after the decision
     command: Command
+    orders: Orders = NO_ORDERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +46,18 @@ class Machine:
     images: Mapping[str, DeviceImage]
     loop: Mapping[str, Any]  # `Loop.statistics`
     pin_faults: tuple[str, ...] = ()
+    servers: Sequence["Server"] = ()
+
+
+class Server(Protocol):
+    """Something that others connect to over the network."""
+
+    name: str
+    problem: str  # why nobody can; empty: they can
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
 
 
 NO_MACHINE = Machine({}, {})
@@ -83,10 +108,15 @@ def status(
         ],
         "missing": plant.missing,
         "setpoints": _setpoints(moment),
+        "orders": _orders(moment.orders, now_s),
         "plan": _plan(moment.advice, now_s),
         "forecast": _forecast(moment.advice, now_s),
         "advice_missing": moment.advice.detail,
         "alarms": [*_alarms(state), *machine.pin_faults],
+        "servers": [
+            {"name": server.name, "url": server.url, "problem": server.problem or None}
+            for server in machine.servers
+        ],
         "loop": machine.loop,
     }
     plain: dict[str, Any] = _plain(document)
@@ -197,6 +227,45 @@ def _setpoint(
             "status": obedience.status,
             "for_s": now_s - obedience.since_s,
         },
+    }
+
+
+# --- orders --------------------------------------------------------------------------------
+
+
+def _orders(orders: Orders, now_s: float) -> dict[str, Any]:
+    """What operators and supervisor want that still stands; limits only as far as ordered."""
+    return {
+        "standing": orders.active,
+        "setpoints": [
+            _order(proposal, now_s) for proposal in orders.proposals if proposal.expires_t_s > now_s
+        ],
+        "import_max_kw": orders.import_max_kw,
+        "export_max_kw": orders.export_max_kw,
+        "reserve_soc_frac": orders.reserve_soc_frac,
+        "prices": [
+            {
+                "from": utc_text(period.from_utc_s),
+                "until": utc_text(period.until_utc_s),
+                "buy": period.buy_per_kwh,
+                "sell": period.sell_per_kwh,
+            }
+            for period in orders.prices
+        ],
+        "trading": orders.trading,
+    }
+
+
+def _order(proposal: Proposal, now_s: float) -> dict[str, Any]:
+    return {
+        "device": proposal.device,
+        "quantity": proposal.quantity.value,
+        "level": proposal.level.title,
+        "reason": proposal.reason,
+        "value": proposal.value,
+        "lower": proposal.lower,
+        "upper": proposal.upper,
+        "expires_in_s": proposal.expires_t_s - now_s,
     }
 
 

@@ -17,6 +17,7 @@ def view(document: Document) -> RenderableType:
     """Everything worth a look, from top to bottom."""
     parts: list[RenderableType] = [_head(document)]
     parts += [Text(f"! {alarm}", style="bold red") for alarm in document["alarms"]]
+    parts += [Text(f"ordered: {order}") for order in document["orders"]["standing"]]
     parts += [_powers(document), _devices(document), _setpoints(document)]
     parts += [
         Text(line) for line in (_generator(document), _plan(document), _loop(document)) if line

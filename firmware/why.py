@@ -14,7 +14,8 @@ NO_ONE = "nobody else asked for anything"
 def moment_of(replayed: Replayed) -> Moment:
     """The cycle as recorded, with the state that follows from it."""
     cycle = replayed.cycle
-    return Moment(cycle.sample, cycle.applied, cycle.advice, replayed.decision.state, cycle.command)
+    state = replayed.decision.state
+    return Moment(cycle.sample, cycle.applied, cycle.advice, state, cycle.command, cycle.orders)
 
 
 # --- one moment ----------------------------------------------------------------------------
@@ -24,6 +25,8 @@ def sentences(document: Mapping[str, Any]) -> Iterator[str]:
     """Yield lines that explain every setpoint of a status document."""
     mode = document["mode"]
     yield f"{document['utc']}: mode {mode['name']} ({mode['reason']})"
+    for order in document["orders"]["standing"]:
+        yield f"Ordered: {order}."
     if not document["setpoints"]:
         yield "No setpoints: the devices are left to themselves."
     for setpoint in document["setpoints"]:

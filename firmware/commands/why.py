@@ -15,7 +15,7 @@ from firmware.replay import Replayed, replay
 from firmware.status import status, utc_text
 from firmware.why import changes, moment_of, sentences
 
-EXPLAINED = ("format", "site", "version", "cycle", "utc", "mode", "setpoints", "alarms")
+EXPLAINED = ("format", "site", "version", "cycle", "utc", "mode", "orders", "setpoints", "alarms")
 
 
 class Instant(click.ParamType[float]):

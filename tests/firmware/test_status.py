@@ -4,19 +4,25 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from io import StringIO
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from control.records import (
     Ack,
     Advice,
     Forecast,
     InverterMeasurement,
+    Level,
     Observed,
+    Orders,
     Plan,
+    PricePeriod,
+    Proposal,
     Quality,
     Quantity,
     Sample,
@@ -37,7 +43,12 @@ Run = Callable[[int], list[Telemetry]]
 def moment(telemetry: Telemetry) -> Moment:
     decision = telemetry.decision
     return Moment(
-        telemetry.sample, telemetry.applied, telemetry.advice, decision.state, decision.command
+        telemetry.sample,
+        telemetry.applied,
+        telemetry.advice,
+        decision.state,
+        decision.command,
+        telemetry.orders,
     )
 
 
@@ -170,6 +181,29 @@ def test_alarms(last: Moment, document: Document) -> None:
     ]
 
 
+def test_orders(last: Moment, document: Document) -> None:
+    t_s = last.sample.t_s
+    due = Proposal(
+        Level.SUPERVISOR, "battery", Quantity.POWER_KW, "ordered", -2.0, expires_t_s=t_s + 60.0
+    )
+    orders = Orders(
+        proposals=(due, replace(due, expires_t_s=t_s)),
+        export_max_kw=0.0,
+        prices=(PricePeriod(1_760_000_000.0, 1_760_003_600.0, 0.5, 0.1),),
+        active=("battery -2.00 kW by supervisor-1 until 14:00",),
+    )
+    found = document(replace(last, orders=orders))
+    shown = found["orders"]
+    assert [order["expires_in_s"] for order in shown["setpoints"]] == [60.0]
+    assert shown["setpoints"][0]["level"] == "supervisor"
+    assert (shown["export_max_kw"], shown["import_max_kw"]) == (0.0, None)
+    assert shown["prices"][0]["until"] == "2025-10-09T09:53:20.000Z"
+    assert f"Ordered: {orders.active[0]}." in list(sentences(found))
+    console = Console(width=200, file=StringIO(), record=True)
+    console.print(view({**found, "age_s": 0.0}))
+    assert f"ordered: {orders.active[0]}" in console.export_text()
+
+
 @given(
     odd=st.sampled_from([math.nan, math.inf, -math.inf]),
     when=st.floats(allow_nan=True, allow_infinity=True),
@@ -186,7 +220,11 @@ def test_never_a_number_that_json_does_not_have(
     applied = tuple(replace(ack, acknowledged=odd, t_s=odd) for ack in last.applied)
     setpoints = tuple(replace(s, value=odd) for s in last.command.setpoints)
     command = replace(last.command, setpoints=setpoints)
-    found = status("x", "0", parameters, Moment(sample, applied, Advice(), last.state, command))
+    proposal = Proposal(Level.PLAN, "roof", Quantity.LIMIT_KW, "odd", odd, odd, odd, math.inf)
+    price = PricePeriod(odd, when, odd, odd)
+    orders = Orders(False, False, False, (proposal,), odd, odd, odd, prices=(price,))
+    made = Moment(sample, applied, Advice(), last.state, command, orders)
+    found = status("x", "0", parameters, made)
     assert all(map(math.isfinite, numbers(found)))
     json.dumps(found, allow_nan=False)
     assert "\n".join(sentences(found))
