@@ -23,6 +23,7 @@ from firmware.realtime import go_realtime, raise_other_threads
 from firmware.recording import own_version
 from firmware.status import Machine, Moment, status
 from firmware.store import Store
+from firmware.web.servers import build_servers
 from firmware.wiring import build_buses, build_pins, build_sensor
 from firmware.workers import Workers
 
@@ -63,6 +64,7 @@ class Service:
             self.loop.state = store.state(clock.monotonic(), clock.utc())
             self._publishers.append(store)
         self._local = self._local_server(clock.monotonic) if site.local.socket else None
+        self._servers = build_servers(site, self.parameters, self._status, clock, self._publishers)
         self._notifier = Notifier()
         self._faults: tuple[str, ...] = ()
         self._first_act_s: float | None = None  # after the start of the process
@@ -75,6 +77,8 @@ class Service:
             at_end.callback(self._notifier.close)
             if self._local is not None:
                 at_end.callback(self._local.stop)
+            for server in self._servers:
+                at_end.callback(server.stop)
             at_end.callback(self._workers.stop)
             at_end.callback(self._ports.stop)
             at_end.callback(self._notifier.send, "STOPPING=1")
@@ -85,6 +89,8 @@ class Service:
             self._workers.start()
             if self._local is not None:
                 self._local.start()
+            for server in self._servers:
+                server.start()
             raise_other_threads(self._site.loop.realtime_priority)
             self._notifier.send("READY=1")
             self.loop.run(stopping, self._feed)
@@ -116,7 +122,9 @@ class Service:
         moment = Moment(
             telemetry.sample, telemetry.applied, telemetry.advice, decision.state, decision.command
         )
-        machine = Machine(self._ports.images, self.loop.statistics(), self._ports.faults)
+        machine = Machine(
+            self._ports.images, self.loop.statistics(), self._ports.faults, self._servers
+        )
         return status(self._site.site.name, VERSION, self.parameters, moment, machine)
 
     def _feed(self, decision: Decision) -> None:

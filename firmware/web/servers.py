@@ -1,0 +1,34 @@
+"""The HTTP servers that a site file asks for: the page, and figures for Prometheus."""
+
+from collections.abc import Callable
+from typing import Any
+
+from control.site import SiteParameters
+from firmware.clock import Clock
+from firmware.config import Site
+from firmware.local_server import Snapshot
+from firmware.loop import Publisher, Telemetry
+from firmware.web.http_server import HttpServer
+from firmware.web.page import Page
+from firmware.web.today import Today
+
+
+def build_servers(
+    site: Site,
+    parameters: SiteParameters,
+    document: Callable[[Telemetry], dict[str, Any]],
+    clock: Clock,
+    publishers: list[Publisher],
+) -> tuple[HttpServer, ...]:
+    """Servers that have not started; what feeds them is added to `publishers`.
+
+    `document` is the status document of one cycle. What is not configured is not even imported.
+    """
+    servers = []
+    if site.web.port:
+        snapshot, today = Snapshot(), Today(site, parameters)
+        publishers += [snapshot, today]
+        today.seed(clock.utc())
+        page = Page(site, snapshot, today, document, clock.monotonic)
+        servers.append(HttpServer("page", site.web.host, site.web.port, page))
+    return tuple(servers)
