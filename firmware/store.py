@@ -11,7 +11,11 @@ import queue
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from control.site import SiteParameters
 from control.state import State
@@ -35,12 +39,21 @@ from firmware.store_schema import DamageError, StoreError, connect, copied, is_d
 log = logging.getLogger("nanogrid")
 
 EVENT_S = 60.0  # events alone make a batch so often at most: the card's write budget
-QUEUED = 4
+QUEUED = 32  # batches and jobs together
 CLOSE_S = 5.0
 MINUTES_PER_DAY = 1440
 INSERT_MINUTE = f"INSERT OR REPLACE INTO minute VALUES ({', '.join('?' * (len(COLUMNS) + 2))})"
 
 Urgent = tuple[bool, bool, float, bool, int, str]
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Job:
+    """Something to do in a transaction of its own, and who waits for its result."""
+
+    run: Callable[[sqlite3.Connection], Any]
+    future: "Future[Any]" = field(default_factory=Future)
 
 
 class Store:
@@ -59,7 +72,9 @@ class Store:
         self._events_t_s = float("-inf")  # of the last batch that events alone made due
         self._writer = _Writer(settings)
         self._checkpoint = self._writer.read_checkpoint()
-        self._queue: queue.Queue[Pending | None] = queue.Queue(QUEUED)
+        self._queue: queue.Queue[Pending | _Job | None] = queue.Queue(QUEUED)
+        self._closing = threading.Lock()
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self._thread.start()
 
@@ -90,8 +105,33 @@ class Store:
         if self._due:
             self._hand_over()
 
+    def transaction(self, job: Callable[[sqlite3.Connection], T]) -> "Future[T]":
+        """Have the store's thread run `job` in one transaction, on the disk when it is done.
+
+        Never waits. `job` raises sqlite3.Error at most. The future fails with StoreError when the
+        disk takes nothing or too much waits for it; then nothing of the job is kept.
+        """
+        entry = _Job(job)
+        with self._closing:
+            try:
+                if self._closed:
+                    raise StoreError("closed")
+                self._queue.put_nowait(entry)
+            except queue.Full:
+                entry.future.set_exception(StoreError("too much waits for the disk"))
+            except StoreError as error:
+                entry.future.set_exception(error)
+        return entry.future
+
+    @property
+    def problem(self) -> str:
+        """Why nothing can be written; empty: all is well."""
+        return self._writer.fault
+
     def close(self) -> None:
         """Write what is left; a disk that hangs is not waited for."""
+        with self._closing:
+            self._closed = True
         with contextlib.suppress(queue.Full):
             self._queue.put(self._next, timeout=CLOSE_S)
             self._queue.put(None, timeout=CLOSE_S)
@@ -105,7 +145,7 @@ class Store:
         self._next, self._due = Pending(), False
 
     def _run(self) -> None:
-        waiting, ended = Pending(), False
+        waiting, written, ended = Pending(), True, False
         while not ended:
             batches = [self._queue.get()]
             with contextlib.suppress(queue.Empty):
@@ -114,10 +154,14 @@ class Store:
             for batch in batches:
                 if batch is None:
                     ended = True
-                else:
+                elif isinstance(batch, Pending):
                     waiting.take(batch)
-            if self._writer.write(waiting):
-                waiting = Pending()
+                    written = False
+            if not written and self._writer.write(waiting):
+                waiting, written = Pending(), True
+            for batch in batches:
+                if isinstance(batch, _Job):
+                    self._writer.work(batch)
         self._writer.close()
 
 
@@ -131,7 +175,7 @@ class _Writer:
         self._kwh: dict[str, float] | None = None  # totals, once they have been read
         self._checked = False
         self._minutes = MINUTES_PER_DAY  # since old ones were removed: so first at the start
-        self._fault = ""
+        self.fault = ""  # why nothing can be written; empty: it can
 
     def read_checkpoint(self) -> Checkpoint | None:
         """The last checkpoint, None without a usable one."""
@@ -171,6 +215,28 @@ class _Writer:
                 return True
         return False
 
+    def work(self, job: _Job) -> None:
+        """Run one job in a transaction of its own."""
+        if not job.future.set_running_or_notify_cancel():
+            return
+        failure: Exception = StoreError("not tried")
+        for _ in range(2):  # again after a damaged file was set aside
+            try:
+                connection = self._open()
+                self._check(connection)
+                connection.execute("BEGIN IMMEDIATE")
+                result = job.run(connection)
+                connection.execute("COMMIT")
+            except (sqlite3.Error, OSError, StoreError) as error:
+                failure = error
+                if not self._fail(error):
+                    break
+            else:
+                self._works()
+                job.future.set_result(result)
+                return
+        job.future.set_exception(StoreError(f"{self._path}: {failure}"))
+
     def close(self) -> None:
         """Let go of the file."""
         connection, self._connection = self._connection, None
@@ -209,9 +275,12 @@ class _Writer:
     def _written(self, totals: dict[str, float], minutes: int) -> None:
         self._kwh = totals
         self._minutes = (self._minutes + minutes) % MINUTES_PER_DAY
-        if self._fault:
+        self._works()
+
+    def _works(self) -> None:
+        if self.fault:
             log.warning("store: %s: works again", self._path)
-            self._fault = ""
+            self.fault = ""
 
     def _remove_old(self, connection: sqlite3.Connection) -> None:
         """Keep so many, whatever their times: a clock that was wrong does not cost the past."""
@@ -246,9 +315,9 @@ class _Writer:
                 text = "store: %s: %s; set aside as %s, begun anew"
                 log.error(text, self._path, error, aside.name)
                 return True
-        if not self._fault:
+        if not self.fault:
             log.error("store: %s: %s; control goes on without it", self._path, error)
-        self._fault = str(error)
+        self.fault = str(error)
         return False
 
 

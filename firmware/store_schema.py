@@ -25,6 +25,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         *(f"INSERT INTO counter VALUES ('{name}', 0.0)" for name in COUNTERS),
         "CREATE TABLE checkpoint (id INTEGER PRIMARY KEY CHECK (id = 1), content TEXT NOT NULL)",
     ),
+    (
+        "CREATE TABLE sequence (source TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE command (id TEXT PRIMARY KEY, utc_s REAL NOT NULL, ack TEXT NOT NULL) "
+        "WITHOUT ROWID",
+        "CREATE TABLE standing (id INTEGER PRIMARY KEY CHECK (id = 1), content TEXT NOT NULL)",
+        "CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, "
+        "payload TEXT NOT NULL, expires_utc_s REAL)",
+    ),
 )
 
 

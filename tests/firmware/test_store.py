@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -280,17 +281,33 @@ def test_an_empty_file_and_an_older_one_are_brought_up_to_date(
     path = tmp_path / "state.db"
     path.touch()
     connect(path).close()
-    assert rows(path, "PRAGMA user_version") == [(1,)]
+    today = len(store_schema.MIGRATIONS)
+    assert rows(path, "PRAGMA user_version") == [(today,)]
     newer = (*store_schema.MIGRATIONS, ("CREATE TABLE later (x)", "INSERT INTO later VALUES (1)"))
     monkeypatch.setattr(store_schema, "MIGRATIONS", newer)
-    with pytest.raises(StoreError, match="schema version 1, this program reads 2"):
+    with pytest.raises(StoreError, match=f"schema version {today}, this program reads {today + 1}"):
         connect_to_read(path)
     connect(path).close()
     connect(path).close()
     assert rows(path, "SELECT * FROM later") == [(1,)]
     monkeypatch.undo()
-    with pytest.raises(StoreError, match="version 2 is newer than this program"):
+    with pytest.raises(StoreError, match=f"version {today + 1} is newer than this program"):
         connect(path)
+
+
+def test_a_file_of_the_first_version_keeps_what_it_has(
+    settings: Settings, parameters: SiteParameters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(settings.path)
+    with monkeypatch.context() as older:
+        older.setattr(store_schema, "MIGRATIONS", store_schema.MIGRATIONS[:1])
+        connect(path).close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE counter SET kwh = 7.0 WHERE name = 'pv'")
+    Store(settings, parameters).close()
+    assert rows(path, "SELECT kwh FROM counter WHERE name = 'pv'") == [(7.0,)]
+    for table in ("sequence", "command", "standing", "outbox"):
+        assert rows(path, f"SELECT * FROM {table}") == []
 
 
 def test_a_migration_that_fails_changes_nothing(
@@ -298,6 +315,7 @@ def test_a_migration_that_fails_changes_nothing(
 ) -> None:
     path = tmp_path / "state.db"
     connect(path).close()
+    today = len(store_schema.MIGRATIONS)
     broken = (
         *store_schema.MIGRATIONS,
         ("CREATE TABLE later (x)", "INSERT INTO nowhere VALUES (1)"),
@@ -305,7 +323,7 @@ def test_a_migration_that_fails_changes_nothing(
     monkeypatch.setattr(store_schema, "MIGRATIONS", broken)
     with pytest.raises(sqlite3.Error):
         connect(path)
-    assert rows(path, "PRAGMA user_version") == [(1,)]
+    assert rows(path, "PRAGMA user_version") == [(today,)]
     assert rows(path, "SELECT * FROM sqlite_master WHERE name = 'later'") == []
 
 
