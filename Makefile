@@ -10,7 +10,8 @@ help:
 	@echo "make test   format, lint, types, import contracts, tests"
 	@echo "make venv   .venv with the nanogrid command"
 	@echo "make format apply the formatter"
-	@echo "make bench-loop, bench-faults, bench-footprint, bench-plan, bench-forecast, bench-fuzzy"
+	@echo "make bench-loop, bench-faults, bench-footprint, bench-plan, bench-forecast, bench-fuzzy,"
+	@echo "            bench-market"
 	@echo "            measurements beside peers; see docs/performance.md"
 
 venv: $(VENV)/.installed
@@ -74,6 +75,10 @@ bench-forecast: venv
 bench-fuzzy: dev
 	$(BIN)/pip install -q --prefer-binary -e '.[bench]'
 	$(BIN)/python -W ignore -m bench.fuzzy
+
+.PHONY: bench-market
+bench-market: venv
+	$(BIN)/python -m bench.market
 
 clean:
 	rm -rf $(VENV) out build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -13,10 +13,12 @@ SUMMARIES = {
     "plan": "Plan a day of battery and generator for a dispatch instance.",
     "forecast": "Forecast PV or load from a history file.",
     "surplus": "Split surplus energy among battery, grid and peers.",
+    "clear": "Clear a market book: price, trades, what was left out.",
     "train": "Train a forecasting model (extra [train]).",
     "export": "Write the store's history as CSV.",
     "log": "Show the store's events.",
     "status": "Show what the running service knows, live.",
+    "ctl": "Order the running service to do something.",
     "why": "Say who decided each setpoint, why, and what came of it.",
     "replay": "Recompute a recording's commands and report the first difference.",
 }
