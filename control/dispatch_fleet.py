@@ -8,7 +8,7 @@ diesel is asked of one pair after the other.
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -25,6 +25,14 @@ class Fleet:
     site: Instance
     batteries: tuple[Battery, ...]
     diesels: tuple[Diesel, ...]
+    pairs: tuple[Instance, ...] = field(init=False)  # the site with the first battery and diesel,
+    # with the second ones and so on: each unit once
+
+    def __post_init__(self) -> None:
+        """Pair the units."""
+        units = itertools.zip_longest(self.batteries, self.diesels)
+        pairs = tuple(self.alone(b or NO_BATTERY, d or NO_DIESEL) for b, d in units)
+        object.__setattr__(self, "pairs", pairs)
 
     @classmethod
     def of(cls, instance: Instance) -> Self:
@@ -52,11 +60,6 @@ class Fleet:
     def alone(self, battery: Battery = NO_BATTERY, diesel: Diesel = NO_DIESEL) -> Instance:
         """The site with this battery and this diesel only."""
         return dataclasses.replace(self.site, battery=battery, diesel=diesel)
-
-    def pairs(self) -> Iterator[Instance]:
-        """The site with the first battery and diesel, with the second ones, ...: each unit once."""
-        units = itertools.zip_longest(self.batteries, self.diesels)
-        return (self.alone(b or NO_BATTERY, d or NO_DIESEL) for b, d in units)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,7 +102,7 @@ class FleetSchedule:
 def evaluate(fleet: Fleet, schedule: FleetSchedule) -> Cost:
     """The true cost of a schedule, whether or not it is feasible."""
     total = dispatch.site_cost(fleet.site, _shared(schedule))
-    for instance, rows in zip(fleet.pairs(), schedule.rows(), strict=True):
+    for instance, rows in zip(fleet.pairs, schedule.rows(), strict=True):
         total = total + dispatch.units_cost(instance, *rows)
     return total
 
@@ -108,7 +111,7 @@ def violations(fleet: Fleet, schedule: FleetSchedule) -> list[str]:
     """Every kind of constraint the schedule breaks, as `dispatch.violations`; units by number."""
     units_kw = schedule.battery_kw.sum(axis=0) + schedule.diesel_kw.sum(axis=0)
     found = dispatch.site_violations(fleet.site, _shared(schedule), units_kw)
-    for n, (instance, rows) in enumerate(zip(fleet.pairs(), schedule.rows(), strict=True)):
+    for n, (instance, rows) in enumerate(zip(fleet.pairs, schedule.rows(), strict=True)):
         found += [f"[{n}] {line}" for line in dispatch.units_violations(instance, *rows)]
     return found
 

@@ -9,13 +9,14 @@ shrinking corridors (`planning_corridor`). Every candidate is made feasible and 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from control.dispatch import TOLERANCE, Bools, Cost, Schedule, energy_kwh, evaluate
 from control.dispatch_instance import Floats, Instance
 from control.planning_corridor import Corridor, CorridorSearch
-from control.planning_diesel import ALWAYS_OFF, DieselStates
+from control.planning_diesel import DieselStates
 from control.planning_step import MeritOrder
 from control.planning_storage import Storage
 from control.planning_values import ValueDecoder
@@ -64,22 +65,27 @@ def plan(
     planner.offer(np.zeros(instance.steps), np.zeros(instance.steps, dtype=bool), "idle")
     if warm_start is not None:
         planner.offer(warm_start.battery_kw, warm_start.diesel_on, "warm start")
-    done, stopped_by = 0, "iterations"
-    work = planner.work()
+    return planner.result(*exhaust(planner.work(), planner.check, iterations))
+
+
+class OutOfTimeError(Exception):
+    """The budget has ended, in the middle of whatever was tried."""
+
+
+def exhaust(
+    work: Iterator[float], check: Callable[[], None], iterations: int | None
+) -> tuple[int, str]:
+    """Go through the work until it or the budget ends: the iterations done and what stopped it."""
+    done = 0
     try:
         while iterations is None or done < iterations:
-            planner.check()
+            check()
             if next(work, None) is None:
-                stopped_by = "converged"
-                break
+                return done, "converged"
             done += 1
-    except _OutOfTimeError:
-        stopped_by = "budget"
-    return planner.result(done, stopped_by)
-
-
-class _OutOfTimeError(Exception):
-    """The budget has ended, in the middle of whatever was tried."""
+    except OutOfTimeError:
+        return done, "budget"
+    return done, "iterations"
 
 
 class _Planner:
@@ -88,9 +94,7 @@ class _Planner:
     def __init__(self, instance: Instance, seed: int, out_of_time: Callable[[], bool]) -> None:
         self.instance, self._seed = instance, seed
         self.merit, self.storage = MeritOrder(instance), Storage(instance)
-        every = DieselStates.of(instance)
-        usable = instance.diesel.power_max_kw > 0 or instance.diesel.initial_on
-        self.states = every if usable else ALWAYS_OFF
+        self.states = DieselStates.of(instance)
         self._out_of_time = out_of_time
         self.search = CorridorSearch(self.merit, self.storage, self.check)
         self.evaluations = 0
@@ -99,7 +103,7 @@ class _Planner:
     def check(self) -> None:
         """Raise when the budget has ended."""
         if self._out_of_time():
-            raise _OutOfTimeError
+            raise OutOfTimeError
 
     def offer(self, battery_kw: Floats, on: Bools, stage: str) -> float:
         """Make a candidate feasible and keep it if it is the best; its cost."""
@@ -111,9 +115,9 @@ class _Planner:
             self.best = (cost, schedule, stage)
         return cost.total
 
-    def offer_energy(self, energy: Floats, on: Bools, stage: str) -> float:
+    def offer_energy(self, energy: Floats, on: np.ndarray[Any, Any], stage: str) -> float:
         """The same for a candidate given as its trajectory of stored energy."""
-        return self.offer(self.storage.power_kw(np.diff(energy)), on, stage)
+        return self.offer(self.storage.power_kw(np.diff(energy)), on.astype(bool), stage)
 
     def result(self, iterations: int, stopped_by: str) -> PlanResult:
         """What has been found."""

@@ -10,20 +10,32 @@ the best trajectory polish it.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from control.dispatch import Bools, terminal_cost
-from control.dispatch_instance import Floats
-from control.planning_diesel import ALWAYS_OFF, DieselStates
-from control.planning_step import MeritOrder
+from control.dispatch_instance import Floats, Instance
+from control.planning_diesel import ALWAYS_OFF, States
+from control.planning_step import Ints
 from control.planning_storage import SLACK_KWH, Storage
 
 UNREACHABLE = 1e9  # a cost, finite so that interpolation with weight 0 stays 0
 _BLOCK = 20_000  # moves priced between two looks at the clock
 
-Ints = np.ndarray[Any, np.dtype[np.intp]]
+
+class StepCosts(Protocol):
+    """What steps cost beside start-ups, by the battery's power and by who runs (a number)."""
+
+    @property
+    def instance(self) -> Instance:
+        """The instance with the battery of the search."""
+
+    def cost(self, battery_kw: Floats, running: int, at: slice = ...) -> Floats:
+        """Cost of the steps `at` for battery powers (steps, powers)."""
+
+    def kinks_kw(self, running: int) -> Floats:
+        """Battery powers at which a step's marginal cost changes, (steps, kinks)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,13 +62,18 @@ class _Moves:
 class CorridorSearch:
     """Finds the best trajectory in corridors of one instance."""
 
-    def __init__(self, merit: MeritOrder, storage: Storage, check: Callable[[], None]) -> None:
-        """Prepare the powers at which costs bend; `check` raises when the time is up."""
+    def __init__(
+        self, merit: StepCosts, storage: Storage, check: Callable[[], None], sets: int = 2
+    ) -> None:
+        """Prepare the powers at which costs bend, for so many sets of running diesels.
+
+        `check` raises when the time is up.
+        """
         self.merit, self.storage, self.check = merit, storage, check
         self._steps = merit.instance.steps
         bends = storage.kinks_kw()
         self._bends = np.broadcast_to(bends, (self._steps, bends.size))
-        self._kinks = {on: storage.clip_kw(merit.kinks_kw(on)) for on in (False, True)}
+        self._kinks = [storage.clip_kw(merit.kinks_kw(n)) for n in range(sets)]
 
     # --- corridors --------------------------------------------------------------------------
 
@@ -97,12 +114,12 @@ class CorridorSearch:
         first, last = np.where(returning, half, first), np.where(returning, half, last)
         return Corridor(base, spacing, 2 * half + 1, first, last)
 
-    def size(self, corridor: Corridor, states: DieselStates) -> int:
+    def size(self, corridor: Corridor, states: States) -> int:
         """How many numbers a search of the corridor keeps in memory."""
         down, up = self._jumps(corridor)
-        moves = int(self._bends.shape[1] + self._kinks[True].shape[1]) + down + up + 1
+        moves = int(self._bends.shape[1] + self._kinks[-1].shape[1]) + down + up + 1
         kept = self._steps * (states.count * (corridor.width + 2) + 8 * moves)
-        return kept + 3 * max(states.off, states.on) * moves * corridor.width
+        return kept + 3 * states.count * moves * corridor.width
 
     # --- moves ------------------------------------------------------------------------------
 
@@ -113,11 +130,11 @@ class CorridorSearch:
         down = math.ceil((np.max(slope) - self.storage.down_kwh) / corridor.spacing_kwh)
         return min(corridor.width - 1, down), min(corridor.width - 1, up)
 
-    def _moves(self, corridor: Corridor, on: bool) -> _Moves:
-        """All moves of all steps, priced."""
+    def _moves(self, corridor: Corridor, running: int) -> _Moves:
+        """All moves of all steps, priced, while this set of diesels runs."""
         down, up = self._jumps(corridor)
         jumps = corridor.spacing_kwh * np.arange(-down, up + 1)
-        count = jumps.size + self._bends.shape[1] + self._kinks[on].shape[1]
+        count = jumps.size + self._bends.shape[1] + self._kinks[running].shape[1]
         shape = (self._steps, count)
         cost, shift = np.empty(shape), np.empty(shape)
         slope = np.diff(corridor.base_kwh)[:, None]
@@ -126,8 +143,8 @@ class CorridorSearch:
             self.check()
             at = slice(start, start + block)
             power = self.storage.clip_kw(self.storage.power_kw(slope[at] + jumps))
-            power = np.hstack([self._bends[at], self._kinks[on][at], power])
-            cost[at] = self.merit.cost(power, on, at)
+            power = np.hstack([self._bends[at], self._kinks[running][at], power])
+            cost[at] = self.merit.cost(power, running, at)
             shift[at] = (self.storage.change_kwh(power) - slope[at]) / corridor.spacing_kwh
         nearest = np.round(shift)
         np.copyto(shift, nearest, where=np.abs(shift - nearest) < 1e-7)
@@ -138,22 +155,21 @@ class CorridorSearch:
 
     # --- search -----------------------------------------------------------------------------
 
-    def best(self, corridor: Corridor, states: DieselStates) -> tuple[Floats, Bools] | None:
-        """The best trajectory's energies (steps + 1) and diesel states; None if there is none."""
-        off = self._moves(corridor, on=False)
-        on = self._moves(corridor, on=True) if states.on else off
-        value = self._values(corridor, states, off, on)
-        return self._follow(corridor, states, off, on, value)
+    def best(self, corridor: Corridor, states: States) -> tuple[Floats, Ints] | None:
+        """The best trajectory's energies (steps + 1) and who runs (steps); None if none is left."""
+        moves = {number: self._moves(corridor, number) for number, _ in states.blocks}
+        value = self._values(corridor, states, moves)
+        return self._follow(corridor, states, moves, value)
 
     def best_energy(self, corridor: Corridor, running: Bools) -> Floats | None:
         """The best trajectory's energies (steps + 1) for a diesel that runs as given."""
-        off, on = self._moves(corridor, on=False), self._moves(corridor, on=True)
-        moves = _merge(off, on, running)
-        value = self._values(corridor, ALWAYS_OFF, moves, moves)
-        found = self._follow(corridor, ALWAYS_OFF, moves, moves, value)
+        off, on = self._moves(corridor, 0), self._moves(corridor, 1)
+        moves = {0: _merge(off, on, running)}
+        value = self._values(corridor, ALWAYS_OFF, moves)
+        found = self._follow(corridor, ALWAYS_OFF, moves, value)
         return found[0] if found else None
 
-    def _values(self, corridor: Corridor, states: DieselStates, off: _Moves, on: _Moves) -> Floats:
+    def _values(self, corridor: Corridor, states: States, moves: dict[int, _Moves]) -> Floats:
         """Cost to go (steps + 1, states, width + 2), backwards from the end.
 
         There is one more column on either side than the corridor has energies.
@@ -169,20 +185,21 @@ class CorridorSearch:
         padded = np.full((states.count, width + 2 * margin), UNREACHABLE)
         rise = np.zeros_like(padded)
         reached = np.empty((states.count, width))
-        groups = [(off, slice(0, states.off)), (on, slice(states.off, None))]
+        blocks = states.blocks
         for t in range(self._steps - 1, -1, -1):
             self.check()
             padded[:, margin:-margin] = value[t + 1, :, 1:-1]
             np.subtract(padded[:, 1:], padded[:, :-1], out=rise[:, :-1])
-            for moves, rows in groups if states.on else groups[:1]:
-                at = moves.whole[t][:, None] + (column + margin)
+            for number, rows in blocks:
+                m = moves[number]
+                at = m.whole[t][:, None] + (column + margin)
                 total = rise[rows].take(at, axis=1)
-                total *= moves.part[t][:, None]
+                total *= m.part[t][:, None]
                 total += padded[rows].take(at, axis=1)
-                total += moves.cost[t][:, None]
-                np.min(total, axis=1, out=reached[rows])
+                total += m.cost[t][:, None]
+                reached[rows] = np.min(total, axis=1)
             before = value[t, :, 1:-1]
-            states.values_before(reached, self.merit.startup, before)
+            states.values_before(reached, before)
             before[:, outside[t]] = UNREACHABLE
         self._extend(corridor, value)
         return value
@@ -206,33 +223,36 @@ class CorridorSearch:
             value[t, :, end[t] + beyond] = 2 * edge - inner
 
     def _follow(
-        self, corridor: Corridor, states: DieselStates, off: _Moves, on: _Moves, value: Floats
-    ) -> tuple[Floats, Bools] | None:
+        self,
+        corridor: Corridor,
+        states: States,
+        moves: dict[int, _Moves],
+        value: Floats,
+    ) -> tuple[Floats, Ints] | None:
         """Forwards from the start by the cost to go, at exact energies."""
         energy = np.empty(self._steps + 1)
-        running = np.zeros(self._steps, dtype=bool)
-        state, position = states.initial, float(corridor.first[0])
+        running = np.zeros(self._steps, dtype=np.intp)
+        state = states.initial
+        position = float(corridor.first[0])
         energy[0] = self.storage.start_kwh
         column = np.arange(-1.0, corridor.width + 1)
         for t in range(self._steps):
             self.check()
-            best = (UNREACHABLE / 2, 0.0, state)
-            for following in states.following(state):
-                moves = off if following < states.off else on
-                landing = position + moves.shift[t]
-                total = moves.cost[t] + np.interp(
-                    landing, column, value[t + 1, following], UNREACHABLE, UNREACHABLE
+            best = (UNREACHABLE / 2, 0.0, state, 0)
+            for following, number, change in states.following(state):
+                landing = position + moves[number].shift[t]
+                ahead = value[t + 1, states.index(following)]
+                total = moves[number].cost[t] + np.interp(
+                    landing, column, ahead, UNREACHABLE, UNREACHABLE
                 )
                 pick = int(np.argmin(total))
-                started = following == states.off and state == states.off - 1
-                cost = float(total[pick]) + (self.merit.startup if started else 0.0)
+                cost = float(total[pick]) + change
                 if cost < best[0]:
-                    best = (cost, float(landing[pick]), following)
+                    best = (cost, float(landing[pick]), following, number)
             if best[0] >= UNREACHABLE / 2:
                 return None
             position = min(max(best[1], float(corridor.first[t + 1])), float(corridor.last[t + 1]))
-            state = best[2]
-            running[t] = state >= states.off
+            state, running[t] = best[2], best[3]
             energy[t + 1] = corridor.base_kwh[t + 1] + position * corridor.spacing_kwh
         return energy, running
 

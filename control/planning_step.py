@@ -16,8 +16,10 @@ from control.dispatch import Bools, Schedule, wear_slope
 from control.dispatch_instance import Floats, Instance
 from control.planning_running import Burning, Running
 
+Ints = np.ndarray[Any, np.dtype[np.intp]]
+
 _ALL = slice(None)
-_Index = slice | tuple[slice, None]
+Index = slice | tuple[slice | Ints, None]
 _CURTAIL, _EXPORT, _IMPORT = 0, 1, 2  # offers in the order that breaks ties
 
 
@@ -75,14 +77,14 @@ class Supply:
         power = self.running.at_price(ends)
         return _Stack(order, edge, price, base, always, never, power)
 
-    def _diesel_kw(self, stack: _Stack, rest: Floats, expand: _Index) -> Floats:
+    def _diesel_kw(self, stack: _Stack, rest: Floats, expand: Index) -> Floats:
         """The running diesels' best power for a rest to serve."""
         power = np.broadcast_to(stack.diesel[0][expand], rest.shape)
         for edge, here, after in zip(stack.edge, stack.diesel, stack.diesel[1:], strict=False):
             power = power + np.clip(rest - (edge + here)[expand], 0.0, (after - here)[expand])
         return power
 
-    def _cost(self, stack: _Stack, rest: Floats, expand: _Index) -> Floats:
+    def _cost(self, stack: _Stack, rest: Floats, expand: Index) -> Floats:
         """Cost per hour of serving a rest; `expand` makes series of the stack fit its shape."""
         cost = stack.base[expand] + self.running.per_h
         if self.running.diesels:
@@ -97,7 +99,7 @@ class Supply:
         missing = np.maximum(rest - stack.edge[-1][expand], 0.0)
         return np.asarray(cost + self.instance.unserved_per_kwh * missing)
 
-    def cost(self, rest_kw: Floats, at: _Index = _ALL) -> Floats:
+    def cost(self, rest_kw: Floats, at: Index = _ALL) -> Floats:
         """Cost per hour of serving rests; `at` makes a series of all steps fit their shape."""
         cost = self._cost(self._stacks[0], rest_kw, at)
         for stack in self._stacks[1:]:
@@ -168,15 +170,18 @@ class MeritOrder:
         self.wear_linear, self.wear_quadratic = wear(instance)
         self.constant = constant_cost(instance)
 
-    def cost(self, battery_kw: Floats, on: bool, at: slice = _ALL) -> Floats:
-        """Cost of the steps `at` for battery powers (steps, powers), without start-ups."""
-        cost = self.supply[on].cost(self.demand[at, None] - battery_kw, (at, None))
+    def cost(self, battery_kw: Floats, running: int, at: slice = _ALL) -> Floats:
+        """Cost of the steps `at` for battery powers (steps, powers), without start-ups.
+
+        `running` is 1 while the diesel runs, else 0.
+        """
+        cost = self.supply[running].cost(self.demand[at, None] - battery_kw, (at, None))
         worn = np.abs(battery_kw) * self.wear_linear + self.wear_quadratic * battery_kw**2
         return self.instance.step_h * (cost + worn)
 
-    def kinks_kw(self, on: bool) -> Floats:
+    def kinks_kw(self, running: int) -> Floats:
         """Battery powers at which a step's marginal cost changes, (steps, kinks), unclipped."""
-        return self.demand[:, None] - self.supply[on].kinks_kw()
+        return self.demand[:, None] - self.supply[running].kinks_kw()
 
     def schedule(self, battery_kw: Floats, on: Bools) -> Schedule:
         """The whole schedule that battery powers and diesel states imply, at least cost."""

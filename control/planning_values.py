@@ -13,12 +13,12 @@ import numpy as np
 
 from control.dispatch import Bools, terminal_cost
 from control.dispatch_instance import Floats
-from control.planning_diesel import DieselStates
+from control.planning_diesel import DieselClock, DieselStates
 from control.planning_step import MeritOrder
 from control.planning_storage import Storage
 
 KNOTS = 6
-_FORBIDDEN = 1e9
+FORBIDDEN = 1e9  # added to the cost of what may not be
 _LEVELS = 21  # evenly spread battery powers that are tried in every step
 
 
@@ -91,7 +91,7 @@ class ValueDecoder:
         battery = np.empty((count, steps))
         on = np.zeros((count, steps), dtype=bool)
         cost = np.full(count, self.merit.constant)
-        clock = _DieselClock(self.states, count)
+        clock = DieselClock([self.states], count)
         for t in range(steps):
             self.check()
             picks, scores = [], []
@@ -99,13 +99,16 @@ class ValueDecoder:
                 landing = energy[:, None] + change[t]
                 score = price[t] - value[:, t, None] * change[t]
                 low, high = self.storage.low_kwh[t + 1], self.storage.high_kwh[t + 1]
-                score = score + _FORBIDDEN * ((landing < low - 1e-9) | (landing > high + 1e-9))
+                score = score + FORBIDDEN * ((landing < low - 1e-9) | (landing > high + 1e-9))
                 pick = np.argmin(score, axis=1)
                 picks.append((power[t, pick], price[t, pick], change[t, pick]))
                 scores.append(score[rows, pick])
             chosen = picks[0]
             if len(picks) > 1:
-                running, started = clock.step(scores[0] - scores[1], eager)
+                gain, running = scores[0] - scores[1], clock.running[:, 0]
+                wanted = np.where(running, gain > -eager[:, 1], gain > eager[:, 0])
+                started = clock.become(wanted[:, None])[:, 0]
+                running = clock.running[:, 0]
                 chosen = tuple(np.where(running, b, a) for a, b in zip(*picks, strict=True))
                 on[:, t] = running
                 cost += self.merit.startup * started
@@ -113,22 +116,3 @@ class ValueDecoder:
             cost += chosen[1]
             energy = energy + chosen[2]
         return Decoded(battery, on, cost + terminal_cost(self.merit.instance, energy))
-
-
-class _DieselClock:
-    """Whether each particle's diesel runs, and for how many more steps it must stay so."""
-
-    def __init__(self, states: DieselStates, count: int) -> None:
-        self._up, self._down = states.on, states.off
-        self.running = np.full(count, states.initial_on)
-        self._locked = np.full(count, states.locked)
-
-    def step(self, gain: Floats, eager: Floats) -> tuple[Bools, Bools]:
-        """Who runs in this step and who has just started, by what running gains."""
-        wanted = np.where(self.running, gain > -eager[:, 1], gain > eager[:, 0])
-        running = np.where(self._locked > 0, self.running, wanted)
-        changed = running != self.running
-        minimum = np.where(running, self._up, self._down)
-        self._locked = np.where(changed, minimum, self._locked) - 1
-        self.running = running
-        return running, changed & running
