@@ -10,7 +10,6 @@ from typing import Any
 
 from control.cycle import Decision
 from control.records import Orders
-from firmware.alone import Claims, claimed_by
 from firmware.clock import SystemClock, process_age_s
 from firmware.config import Site
 from firmware.local_server import LocalServer, Snapshot, StatusAnswer
@@ -40,12 +39,11 @@ class Service:
     """The controller of one site on this machine."""
 
     def __init__(self, site: Site, record: Path | None = None) -> None:
-        """Build everything; raises NotAloneError, and OSError when `record` cannot be written.
+        """Build everything; raises OSError when `record` cannot be written.
 
         The recording that the site file asks for is not worth going without control.
         """
         self._site = site
-        self._claims = Claims(claimed_by(site).items())
         clock = SystemClock()
         buses = build_buses(site, clock.monotonic)
         self.parameters = site_parameters(site)

@@ -40,17 +40,19 @@ def run(config: Path, record: Path | None, stats: Path | None) -> None:
     except SiteError as error:
         click.echo("\n".join(error.errors), err=True)
         sys.exit(2)
-    from firmware.alone import NotAloneError
+    from firmware.alone import Claims, NotAloneError, claimed_by
     from firmware.service import Service
 
     with background_log(site=site.site.name):
         try:
+            claims = Claims(claimed_by(site).items())
             service = Service(site, record)
         except NotAloneError as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
             raise click.ClickException(f"{record}: {error.strerror}") from error
         service.run()
+        claims.close()
     if stats is not None:
         _write(stats, service.statistics())
 
