@@ -32,12 +32,14 @@ from firmware.store_records import (
     checkpoint_of,
     checkpoint_to_text,
     cycle_values,
+    most_kw,
 )
 from firmware.store_restore import boot_id, restored
 from firmware.store_schema import DamageError, StoreError, connect, copied, is_damage, set_aside
 
 log = logging.getLogger("nanogrid")
 
+ENERGY_S = 20.0  # so much of what nobody else counts a killed process takes with it
 EVENT_S = 60.0  # events alone make a batch so often at most: the card's write budget
 QUEUED = 32  # batches and jobs together
 CLOSE_S = 5.0
@@ -65,13 +67,14 @@ class Store:
         self._boot = boot_id()
         self._generator_name = site.generator.name if site.generator else ""
         self._means = MinuteMeans()
-        self._energy = EnergyMeter(site.period_s)
         self._next = Pending()
         self._due = False
+        self._handed_s = float("-inf")  # when the last batch was handed over
         self._urgent: Urgent | None = None
         self._events_t_s = float("-inf")  # of the last batch that events alone made due
         self._writer = _Writer(settings)
         self._checkpoint = self._writer.read_checkpoint()
+        self._energy = EnergyMeter(site.period_s, most_kw(site), self._checkpoint, self._boot)
         self._queue: queue.Queue[Pending | _Job | None] = queue.Queue(QUEUED)
         self._closing = threading.Lock()
         self._closed = False
@@ -93,7 +96,7 @@ class Store:
         if minute is not None:
             pending.minutes.append(minute)
             self._due = True
-        pending.count(self._energy.add(sample.t_s, values))
+        pending.count(self._energy.add(sample, values))
         for event in telemetry.decision.events:
             pending.events.append(StoredEvent(sample.utc_s, event.severity, event.key, event.text))
         urgent = _urgent(state)
@@ -102,8 +105,8 @@ class Store:
         if pending.events and not self._due and sample.t_s - self._events_t_s >= EVENT_S:
             self._due, self._events_t_s = True, sample.t_s
         pending.checkpoint = checkpoint_of(state, sample, self._boot, self._generator_name)
-        if self._due:
-            self._hand_over()
+        if self._due or sample.t_s - self._handed_s >= ENERGY_S:
+            self._hand_over(sample.t_s)
 
     def transaction(self, job: Callable[[sqlite3.Connection], T]) -> "Future[T]":
         """Have the store's thread run `job` in one transaction, on the disk when it is done.
@@ -137,12 +140,12 @@ class Store:
             self._queue.put(None, timeout=CLOSE_S)
             self._thread.join(CLOSE_S)
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, t_s: float) -> None:
         try:
             self._queue.put_nowait(self._next)
         except queue.Full:
             return  # it stays due, and what waits is bounded
-        self._next, self._due = Pending(), False
+        self._next, self._due, self._handed_s = Pending(), False, t_s
 
     def _run(self) -> None:
         waiting, written, ended = Pending(), True, False

@@ -2,10 +2,12 @@
 
 import json
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from math import isfinite
 
-from control.records import Sample, Severity
+from control.records import InverterMeasurement, Observed, Sample, Severity
+from control.site import SiteParameters
 from control.state import Mode, State
 from firmware.codec import decode, encode
 from firmware.minutes import MINUTE_S
@@ -30,9 +32,12 @@ COUNTERS = {  # name -> the power it integrates and the sign that counts
     "charged": ("battery_kw", -1),
     "load": ("load_kw", 1),
 }
+REGISTERED = ("imported", "exported", "pv", "wind")  # counters that devices keep as well
 S_PER_H = 3600.0
 GAP_CYCLES = 5  # a longer time without cycles is unknown, and counts for nothing
 CURTAILING_FRAC = 0.9  # of its limit: an inverter that gives so much is held by it
+MISSED_MARGIN = 1.2  # over ratings, for what registers may say was missed
+MISSED_MARGIN_KWH = 0.01
 MAX_MINUTES = 1440  # that wait for a disk
 MAX_EVENTS = 1000
 
@@ -78,9 +83,11 @@ class Checkpoint:
     attempts: int = 0
     locked: str = ""
     low_soc: bool = False
+    registers_kwh: Values = ()  # what the devices' own meters said, in the order of REGISTERED
 
 
-_CHECKPOINT = tuple(field.name for field in fields(Checkpoint))
+_CHECKPOINT = {field.name: field.default for field in fields(Checkpoint)}
+_LATER = ("registers_kwh",)  # not in checkpoints of older versions
 
 
 def checkpoint_of(state: State, sample: Sample, boot: str, generator_name: str) -> Checkpoint:
@@ -100,6 +107,7 @@ def checkpoint_of(state: State, sample: Sample, boot: str, generator_name: str) 
         generator.attempts,
         generator.locked,
         generator.low_soc,
+        registers_kwh(sample),
     )
 
 
@@ -111,7 +119,10 @@ def checkpoint_to_text(checkpoint: Checkpoint) -> str:
 def checkpoint_from_text(text: str) -> Checkpoint:
     """Raises ValueError for what is none; unknown names are ignored."""
     plain = json.loads(text)
-    if not isinstance(plain, dict) or any(name not in plain for name in _CHECKPOINT):
+    if not isinstance(plain, dict):
+        raise ValueError("not a checkpoint")
+    plain = {name: _CHECKPOINT[name] for name in _LATER} | plain
+    if any(name not in plain for name in _CHECKPOINT):
         raise ValueError("not a checkpoint")
     return decode(Checkpoint, [plain[name] for name in _CHECKPOINT])
 
@@ -136,6 +147,30 @@ def cycle_values(state: State, sample: Sample, pv_rated_kw: float) -> Values:
         sample.price_sell_per_kwh,
         float(held),
     )
+
+
+def most_kw(site: SiteParameters) -> dict[str, float]:
+    """The most power that each of REGISTERED can have counted."""
+    grid, wind_kw = site.grid, sum(wind.rated_kw for wind in site.wind)
+    limits_kw = (grid.import_max_kw, grid.export_max_kw) if grid else (0.0, 0.0)
+    return dict(zip(REGISTERED, (*limits_kw, site.pv_rated_kw, wind_kw), strict=True))
+
+
+def registers_kwh(sample: Sample) -> Values:
+    """What the devices' own meters count, in the order of REGISTERED; None where one is silent."""
+    grid = sample.grid.good if sample.grid else None
+    return (
+        grid.import_kwh if grid else None,
+        grid.export_kwh if grid else None,
+        _together_kwh(sample.pv),
+        _together_kwh(sample.wind),
+    )
+
+
+def _together_kwh(inverters: tuple[Observed[InverterMeasurement], ...]) -> float | None:
+    read = [seen.good.energy_kwh if seen.good else None for seen in inverters]
+    known = [kwh for kwh in read if kwh is not None]
+    return sum(known) if known and len(known) == len(read) else None
 
 
 class MinuteMeans:
@@ -177,25 +212,65 @@ class MinuteMeans:
 
 
 class EnergyMeter:
-    """Integrates the cycles' powers; what is unknown counts for nothing."""
+    """Integrates the cycles' powers; what is unknown counts for nothing.
 
-    def __init__(self, period_s: float) -> None:
-        """`period_s` of the loop."""
+    What passed since the checkpoint of the process before is counted once, as far as devices keep
+    registers of it that go on from there.
+    """
+
+    def __init__(
+        self,
+        period_s: float,
+        rated_kw: Mapping[str, float] | None = None,
+        before: Checkpoint | None = None,
+        boot: str = "",
+    ) -> None:
+        """`period_s` of the loop; most power per counter, by which registers are believed."""
         self._gap_s = GAP_CYCLES * period_s
         self._t_s: float | None = None
+        self._rated_kw = rated_kw or {}
+        self._before, self._boot = before, boot
+        registers = zip(REGISTERED, before.registers_kwh if before else (), strict=False)
+        self._registers = {name: kwh for name, kwh in registers if kwh is not None}
+        self._counted = dict.fromkeys(REGISTERED, 0.0)  # until the register is seen again
 
-    def add(self, t_s: float, values: Values) -> dict[str, float]:
+    def add(self, sample: Sample, values: Values) -> dict[str, float]:
         """kWh per counter since the cycle before, at this cycle's powers."""
-        before_s, self._t_s = self._t_s, t_s
-        if before_s is None or not 0.0 < t_s - before_s <= self._gap_s:
-            return {}
-        hours = (t_s - before_s) / S_PER_H
-        found = {}
-        for name, (column, sign) in COUNTERS.items():
-            power_kw = values[POWERS.index(column)]
-            if power_kw is not None and sign * power_kw > 0:
-                found[name] = sign * power_kw * hours
+        before_s, self._t_s = self._t_s, sample.t_s
+        found: dict[str, float] = {}
+        if before_s is not None and 0.0 < sample.t_s - before_s <= self._gap_s:
+            found = _integrated(values, (sample.t_s - before_s) / S_PER_H)
+        if self._before is None or not self._registers:
+            return found
+        for name, kwh in self._missed(self._before, sample, found).items():
+            found[name] = found.get(name, 0.0) + kwh
         return found
+
+    def _missed(
+        self, before: Checkpoint, sample: Sample, found: Mapping[str, float]
+    ) -> dict[str, float]:
+        """What registers say beyond what has been counted, once for each that is seen again."""
+        booted_s = before.t_s if before.boot == self._boot else 0.0
+        away_h = max(sample.utc_s - before.utc_s, sample.t_s - booted_s) / S_PER_H
+        missed = {}
+        for name, now_kwh in zip(REGISTERED, registers_kwh(sample), strict=True):
+            self._counted[name] += found.get(name, 0.0)
+            if name not in self._registers or now_kwh is None:
+                continue
+            passed_kwh = now_kwh - self._registers.pop(name)
+            most_kwh = MISSED_MARGIN * self._rated_kw.get(name, 0.0) * away_h + MISSED_MARGIN_KWH
+            if self._counted[name] < passed_kwh <= most_kwh:  # else another meter, or reset
+                missed[name] = passed_kwh - self._counted[name]
+        return missed
+
+
+def _integrated(values: Values, hours: float) -> dict[str, float]:
+    found = {}
+    for name, (column, sign) in COUNTERS.items():
+        power_kw = values[POWERS.index(column)]
+        if power_kw is not None and sign * power_kw > 0:
+            found[name] = sign * power_kw * hours
+    return found
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control.cycle import Decision
-from control.records import Event, Severity
+from control.records import Event, GridMeasurement, Observed, Quality, Sample, Severity
 from control.site import SiteParameters
 from control.state import Estimate, GeneratorState, State
 from firmware import store as store_module
@@ -151,19 +151,68 @@ def test_old_minutes_and_events_go_by_their_number(
 
 
 @given(st.lists(st.tuples(st.floats(-2, 9), st.one_of(st.none(), st.floats(-50, 50))), max_size=60))
-def test_energy_never_shrinks_and_balances(cycles: list[tuple[float, float | None]]) -> None:
+def test_energy_never_shrinks_and_balances(
+    make_sample: Callable[..., Sample], cycles: list[tuple[float, float | None]]
+) -> None:
     meter, t_s, total = EnergyMeter(1.0), 0.0, dict.fromkeys(store_records.COUNTERS, 0.0)
-    meter.add(t_s, (None,) * len(COLUMNS))
+    sample = replace(make_sample(0), t_s=t_s)
+    meter.add(sample, (None,) * len(COLUMNS))
     net_kwh = 0.0
     for passed_s, grid_kw in cycles:
         before_s, t_s = t_s, t_s + passed_s
         values = tuple(grid_kw if name == "grid_kw" else None for name in COLUMNS)
-        for name, kwh in meter.add(t_s, values).items():
+        for name, kwh in meter.add(replace(sample, t_s=t_s), values).items():
             assert kwh >= 0.0
             total[name] += kwh
         if grid_kw is not None and 0 < t_s - before_s <= 5.0:
             net_kwh += grid_kw * (t_s - before_s) / 3600
     assert total["imported"] - total["exported"] == pytest.approx(net_kwh, abs=1e-9)
+
+
+def metered(sample: Sample, t_s: float, import_kwh: float | None, utc_s: float = 0.0) -> Sample:
+    """A cycle whose grid meter has that register."""
+    grid = Observed(GridMeasurement(1.0, 230.0, 50.0, import_kwh, 7.0), 0.1, Quality.GOOD, "")
+    return replace(sample, t_s=t_s, utc_s=utc_s, grid=grid)
+
+
+@pytest.mark.parametrize(
+    ("away_s", "then_kwh", "expected_kwh"),
+    [
+        (3600.0, 103.0, 3.0),  # what passed while nobody was there
+        (3600.0, 100.0, 2.0 / 3600.0),  # no more than the two cycles before the meter answers
+        (3600.0, 99.0, 2.0 / 3600.0),  # reset
+        (3600.0, 5000.0, 2.0 / 3600.0),  # another meter
+        (10.0, 101.0, 2.0 / 3600.0),  # more than the connection can in that time
+    ],
+)
+def test_what_passed_between_two_processes_is_counted_once(
+    parameters: SiteParameters,
+    make_sample: Callable[..., Sample],
+    away_s: float,
+    then_kwh: float,
+    expected_kwh: float,
+) -> None:
+    last = metered(make_sample(0), 50.0, 100.0)
+    left = store_records.checkpoint_of(State(), last, "boot", "genset")
+    left = store_records.checkpoint_from_text(store_records.checkpoint_to_text(left))
+    limits_kw = store_records.most_kw(parameters)
+    for boot in ("boot", "other"):
+        t_s = 50.0 + away_s if boot == "boot" else 1.0
+        meter = EnergyMeter(1.0, limits_kw, left, boot)
+        values = tuple(1.0 if name == "grid_kw" else None for name in COLUMNS)
+        total_kwh = 0.0
+        for cycle, register_kwh in enumerate((None, None, then_kwh, then_kwh + 1.0)):
+            sample = metered(make_sample(0), t_s + cycle, register_kwh, away_s + cycle)
+            total_kwh += meter.add(sample, values).get("imported", 0.0)
+        assert total_kwh == pytest.approx(expected_kwh + 1.0 / 3600.0)
+
+
+def test_a_checkpoint_without_registers_is_still_one(make_sample: Callable[..., Sample]) -> None:
+    left = store_records.checkpoint_of(State(), make_sample(0), "boot", "genset")
+    plain = json.loads(store_records.checkpoint_to_text(left))
+    del plain["registers_kwh"]
+    found = store_records.checkpoint_from_text(json.dumps(plain))
+    assert found == replace(left, registers_kwh=())
 
 
 # --- disks and files ------------------------------------------------------------------------
