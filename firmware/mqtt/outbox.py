@@ -8,7 +8,7 @@ with it. Without a store they wait in memory alone.
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from sqlite3 import Connection
 from typing import Any, Protocol
@@ -74,7 +74,8 @@ class Outbox:
         self._forget: list[int] = []  # rows
         self._saving: tuple[list[Message], list[int], Future[list[int]]] | None = None
         self._commits, self._counted_s = COMMITS, now_s
-        self._restore_by_s = now_s + RESTORE_S
+        self._restored = disk is None
+        self._restore_by_s = self._read_again_s = now_s + RESTORE_S
         self._restoring: Future[list[Row]] | None = disk.transaction(_read) if disk else None
         self.dropped = 0
 
@@ -91,7 +92,7 @@ class Outbox:
 
     def next(self, now_s: float) -> Iterator[Message]:
         """The messages that may be sent now: one per lane at most, none before the old ones."""
-        if self._restoring is not None and now_s < self._restore_by_s:
+        if not self._restored and now_s < self._restore_by_s:
             return
         for lane in self._lanes.values():
             if (message := lane.head(now_s)) is not None:
@@ -122,7 +123,10 @@ class Outbox:
         if self._disk is None:
             self._unsaved.clear()
             return
-        self._take_restored(now_s)
+        self._unsaved = [message for message in self._unsaved if not message.gone]
+        if not self._restored:
+            self._restore(self._disk, now_s)
+            return  # nothing of this run may be among what is read
         self._take_saved()
         gained = (now_s - self._counted_s) / COMMIT_S
         self._commits, self._counted_s = min(COMMITS, self._commits + gained), now_s
@@ -135,12 +139,11 @@ class Outbox:
         if self._disk is None:
             return
         for _ in range(2):  # what is being saved, then what came since
-            if self._saving is not None:
-                _, _, future = self._saving
-                future.exception(timeout_s)
-                self._take_saved()
-            elif self._unsaved or self._forget:
+            if self._saving is None and (self._unsaved or self._forget):
                 self._save(self._disk)
+            if self._saving is not None:
+                wait([self._saving[2]], timeout_s)
+                self._take_saved()
 
     def _lane(self, topic: str) -> Lane:
         return self._lanes["event" if topic.endswith("/event") else "ack"]
@@ -158,7 +161,6 @@ class Outbox:
             self._forget.append(message.row)
 
     def _is_due(self, now_s: float, connected: bool) -> bool:
-        self._unsaved = [message for message in self._unsaved if not message.gone]
         oldest = self._unsaved[0] if self._unsaved else None
         late = oldest is not None and (not connected or now_s - oldest.since_s >= SAVE_AFTER_S)
         drained = bool(self._forget) and (len(self) == 0 or len(self._forget) >= ROWS)
@@ -185,15 +187,20 @@ class Outbox:
             if message.gone:
                 self._forget.append(row)
 
-    def _take_restored(self, now_s: float) -> None:
+    def _restore(self, disk: Disk, now_s: float) -> None:
         """Put what an earlier process left before everything else."""
-        if self._restoring is None or not self._restoring.done():
+        if self._restoring is None:
+            if now_s >= self._read_again_s:
+                self._restoring = disk.transaction(_read)
             return
-        future, self._restoring = self._restoring, None
+        if not self._restoring.done():
+            return
         try:
-            rows = future.result()
-        except StoreError:
+            rows = self._restoring.result()
+        except StoreError:  # the store says why
+            self._restoring, self._read_again_s = None, now_s + RESTORE_S
             return
+        self._restored, self._restoring = True, None
         for seq, topic, payload in reversed(rows):
             self._lane(topic).messages.appendleft(Message(topic, payload, now_s, seq))
         for lane in self._lanes.values():

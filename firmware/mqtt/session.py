@@ -109,7 +109,7 @@ class Session:
 
     def subscribe(self, topics: list[str], settled: Settled) -> None:
         """Ask for `topics`, at QoS 1 and without what is retained. Raises LinkError."""
-        options = SubscribeOptions(qos=1, retainHandling=SEND_NEW_ONLY)
+        options = SubscribeOptions(1, retainAsPublished=True, retainHandling=SEND_NEW_ONLY)
         _, mid = self._guarded(lambda: self._client.subscribe([(t, options) for t in topics]))
         if mid is not None:
             self._waiting[mid] = time.monotonic(), settled
