@@ -62,7 +62,9 @@ class Service:
             self.loop.state = store.state(clock.monotonic(), clock.utc())
             self._publishers.append(store)
         self._local = self._local_server(clock.monotonic) if site.local.socket else None
-        self._servers = build_servers(site, self.parameters, self._status, clock, self._publishers)
+        self._servers = build_servers(
+            site, self.parameters, self._status, self.loop.timing, clock, self._publishers
+        )
         self._notifier = Notifier()
         self._faults: tuple[str, ...] = ()
         self._first_act_s: float | None = None  # after the start of the process
@@ -118,7 +120,12 @@ class Service:
     def _status(self, telemetry: Telemetry) -> dict[str, Any]:
         decision = telemetry.decision
         moment = Moment(
-            telemetry.sample, telemetry.applied, telemetry.advice, decision.state, decision.command
+            telemetry.sample,
+            telemetry.applied,
+            telemetry.advice,
+            decision.state,
+            decision.command,
+            telemetry.orders,
         )
         machine = Machine(
             self._ports.images, self.loop.statistics(), self._ports.faults, self._servers
