@@ -7,7 +7,7 @@ from control.site import SiteParameters
 from firmware.clock import Clock
 from firmware.config import Site
 from firmware.local_server import Snapshot
-from firmware.loop import Publisher, Telemetry
+from firmware.loop import Publisher, Telemetry, Timing
 from firmware.web.http_server import HttpServer
 from firmware.web.page import Page
 from firmware.web.today import Today
@@ -17,6 +17,7 @@ def build_servers(
     site: Site,
     parameters: SiteParameters,
     document: Callable[[Telemetry], dict[str, Any]],
+    timing: Timing,
     clock: Clock,
     publishers: list[Publisher],
 ) -> tuple[HttpServer, ...]:
@@ -31,4 +32,11 @@ def build_servers(
         today.seed(clock.utc())
         page = Page(site, snapshot, today, document, clock.monotonic)
         servers.append(HttpServer("page", site.web.host, site.web.port, page))
+    if site.metrics.port:
+        from firmware.metrics import Figures, Meter, MetricsAnswer
+
+        meter = Meter(parameters.period_s)
+        publishers.append(meter)
+        answer = MetricsAnswer(Figures(meter, document, timing, clock.monotonic))
+        servers.append(HttpServer("metrics", site.metrics.host, site.metrics.port, answer))
     return tuple(servers)

@@ -33,8 +33,8 @@ export function chartsOf(day, has, live) {
     const names = ["p10_kw", "p50_kw", "p90_kw"].map((name) => day.forecast_columns.indexOf(`${quantity}_${name}`));
     const of = (...indexes) => day.forecast.map((row) => [row[0], ...indexes.map((index) => row[index])]);
     return [
-      layer("band", "band", "forecast p10\u2013p90", of(names[0], names[2])),
-      layer("steps", "median", "median", of(names[1])),
+      layer("band", "band", "p10\u2013p90", of(names[0], names[2])),
+      layer("steps", "median", "forecast", of(names[1])),
       layer("line", kind, "actual", minutes(`${quantity}_kw`)),
     ];
   };

@@ -18,16 +18,13 @@ const ICONS = {
 /** What a device is doing, in one or two words. */
 function doing(kind, kw, status) {
   if (kind === "grid" && status.grid && !status.grid.present) return "absent";
-  if (kind === "battery") {
-    const soc = percent(status.battery && status.battery.soc_frac);
-    if (!isKnown(kw)) return `unknown, ${soc}`;
-    return `${kw > IDLE_KW ? "discharging" : kw < -IDLE_KW ? "charging" : "idle"} ${soc}`;
-  }
   if (kind === "generator" && status.generator && status.generator.phase !== "unknown") return status.generator.phase;
   if (!isKnown(kw)) return "unknown";
-  if (kind === "grid") return kw > IDLE_KW ? "importing" : kw < -IDLE_KW ? "exporting" : "idle";
-  if (kind === "load") return "uses";
-  return kw > IDLE_KW ? "produces" : "idle";
+  if (kind === "load") return "in use";
+  if (Math.abs(kw) <= IDLE_KW) return "idle";
+  if (kind === "grid") return kw > 0 ? "importing" : "exporting";
+  if (kind === "battery") return kw > 0 ? "discharging" : "charging";
+  return "producing";
 }
 
 class Node {
@@ -57,9 +54,13 @@ class Node {
     this.number = drawn("text", { class: "number", x: left + pad, y: box.y + box.height * 0.69, "font-size": font(38) });
     this.value = drawn("tspan", {});
     this.number.append(this.value, drawn("tspan", { class: "unit", "font-size": font(17), "font-weight": 400, dx: 4 }, "kW"));
+    if (kind === "battery" && size > 0.8) {
+      this.soc = drawn("text", { class: "unit", x: left + box.width - pad, y: box.y + pad + 17 * scale, "font-size": font(17), "text-anchor": "end" });
+    }
     this.word = drawn("text", { class: "word", x: left + pad, y: box.y + box.height - pad, "font-size": font(17) });
     const card = drawn("rect", { class: "card", x: left, y: box.y, width: box.width, height: box.height, rx: 12 });
     this.group.append(this.track, this.stream, this.pulse, this.arrow, card, icon, this.name, this.number, this.word);
+    if (this.soc) this.group.append(this.soc);
     svg.append(this.group);
   }
 
@@ -75,6 +76,7 @@ class Node {
     this.group.dataset.kw = isKnown(kw) ? String(kw) : "";
     for (const part of [this.stream, this.pulse, this.arrow]) part.setAttribute("visibility", flows ? "visible" : "hidden");
     if (flows) this._stream(kw, mostKw);
+    if (this.soc) say(this.soc, percent(status.battery?.soc_frac));
     if (this.full) {
       const level = 13 * Math.min(1, Math.max(0, status.battery?.soc_frac ?? 0));
       this.full.setAttribute("y", 20 - level);

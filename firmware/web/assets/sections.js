@@ -62,7 +62,7 @@ export function showFacts(status, currency, has) {
   if (plan) add("Plan", plan.expired ? "expired" : `made ${span(plan.age_s)} ago`, plan.expired ? "rules decide" : `good for ${span(plan.expires_in_s)}`);
   if (!plan) add("Plan", "none", "rules decide");
   if (status.advice_missing) add("Advice", status.advice_missing);
-  if (forecast) add("Forecast", has.pv ? `PV ${forecast.pv_source}` : "", `${has.pv ? "; " : ""}house ${forecast.load_source}`);
+  if (forecast) add("Forecast", `made ${span(forecast.age_s)} ago`, `by ${[...new Set([has.pv ? forecast.pv_source : "", forecast.load_source])].filter(Boolean).join("; ")}`);
   if (has.grid) add("Price now", `${number(price.buy, 3)} buying`, `${number(price.sell, 3)} selling, ${currency} per kWh`);
   if (status.irradiance_w_m2 !== null) add("Sunshine", `${number(status.irradiance_w_m2, 0)} W/m\u00b2`);
   if (status.generator) add("Generator", status.generator.phase, timers(status.generator));
@@ -121,7 +121,7 @@ function chain(item) {
 }
 
 export function showOrders(orders) {
-  const active = orders?.active ?? [];
+  const active = orders?.standing ?? [];
   place("orders-section").hidden = !active.length;
   fill("orders", JSON.stringify(active), () => active.map((text) => element("li", {}, text)));
 }
@@ -167,10 +167,15 @@ export function showEvents(events, clock) {
 }
 
 export function showMachine(status) {
-  const { loop } = status;
-  const late = loop.lateness;
-  say("machine", `nanogrid ${status.version} \u00b7 cycle of ${status.period_s} s \u00b7 ${loop.cycles} cycles, ${loop.cycles_missed} missed \u00b7 `
-    + `lateness p99 ${number(1000 * late.p99_s, 1)} ms, at most ${number(1000 * late.max_s, 1)} ms \u00b7 this page only shows; it changes nothing`);
+  const { cycles, cycles_missed: missed, lateness } = status.loop;
+  const parts = [
+    `nanogrid ${status.version}`,
+    `a cycle every ${status.period_s} s`,
+    `${cycles} cycles, ${missed} missed`,
+    `lateness p99 ${number(1000 * lateness.p99_s, 1)} ms, at most ${number(1000 * lateness.max_s, 1)} ms`,
+    "this page shows and changes nothing",
+  ];
+  say("machine", parts.join(" \u00b7 "));
 }
 
 // --- the day in numbers ---------------------------------------------------------------------
