@@ -172,11 +172,11 @@ def generator(action: str, ttl_s: int, device: str | None) -> Operation:
 def reserve(charge: float, ttl_s: int | None, device: str | None) -> Operation:
     """Keep this much charge while the grid serves.
 
-    Never less than the site file's reserve, so 0% is back to that. An outage may use it.
+    From the site file's reserve, which ends a higher one, to the battery's ceiling. An outage may
+    use it.
 
     \b
       nanogrid ctl reserve 60% --for 12h
-      nanogrid ctl reserve 0%
     """
     return "battery.reserve", _args(soc_frac=charge, ttl_s=ttl_s, device=device)
 
