@@ -40,6 +40,7 @@ CLOSE_S = 3.0
 JOIN_S = 7.0  # longer than an attempt to connect
 INBOX = 1000  # events and acknowledgements on their way to the thread
 WAKE_BYTES = 4096
+SAID = 20  # problems in one time without connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ class Link:
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
+        self._said: set[str] = set()
         self._refused: dict[str, str] = {}
         self.status = LinkStatus(f"{site.mqtt.host}:{site.mqtt.port}")
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
@@ -182,7 +184,6 @@ class Link:
 
     def _begin(self, session: Session) -> None:
         self._feed.forget()
-        self._refused = {}
         self._inbound.announce = self._site.mqtt.discovery
         topics = self._inbound.subscriptions
         session.subscribe(topics, lambda reason: self._note("subscriptions", reason))
@@ -274,9 +275,12 @@ class Link:
             log.warning("mqtt: %s refuses %s: %s", self.status.broker, topic, reason)
 
     def _say(self, problem: str) -> None:
-        """Say what is wrong, once for as long as it is the same."""
+        """Say what is wrong: each thing once until there is a connection again."""
         before = self.status
-        if before.connected or problem != before.problem:
+        if before.connected:
+            self._said.clear()
+        if problem not in self._said and len(self._said) < SAID:
+            self._said.add(problem)
             log.warning("mqtt: %s: %s", before.broker, problem)
         since_utc_s = time.time() if before.connected or not before.problem else before.since_utc_s
         self.status = LinkStatus(before.broker, False, since_utc_s, problem)

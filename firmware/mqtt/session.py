@@ -4,6 +4,7 @@ Everything happens in the caller's thread, through paho's interface for event lo
 handed to paho while there is no connection, and nothing of an old connection is sent by a new one.
 """
 
+import re
 import select
 import socket
 import ssl
@@ -15,7 +16,7 @@ from typing import Any
 
 from paho.mqtt import MQTTException
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -31,6 +32,7 @@ WILL_DELAY_S = 5
 SESSION_S = 30  # what the broker keeps of us; a new connection starts clean all the same
 PACKET_BYTES = 256 * 1024
 PACKETS = 50  # read at one go
+ALERT = re.compile(r"\[SSL: (\w+)\]")
 SEND_NEW_ONLY = 2  # retain handling: nothing that was retained before we came
 
 # What paho raises over the network and over what a broker should not send.
@@ -74,8 +76,10 @@ class Session:
         self._client.on_publish = self._on_publish
         self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message
+        self._client.on_log = self._on_log
         self._accepted = False
         self._ended = ""
+        self._heard = ""  # from TLS: why the other side does not like us
         self._waiting: dict[int, tuple[float, Settled]] = {}  # by message identifier
 
     def open(self) -> None:
@@ -197,7 +201,7 @@ class Session:
     def _look_for_the_end(self) -> None:
         """Raises LinkError."""
         if not self._ended and self._client.socket() is None:
-            self._ended = "connection lost"
+            self._ended = self._lost()
         if not self._ended and self._waiting:
             oldest_s = next(iter(self._waiting.values()))[0]
             if time.monotonic() - oldest_s > ACKNOWLEDGE_S:
@@ -221,8 +225,16 @@ class Session:
     ) -> None:
         sent = flags.is_disconnect_packet_from_server
         self._ended = self._ended or (
-            f"disconnected by the broker: {str(reason).lower()}" if sent else "connection lost"
+            f"disconnected by the broker: {str(reason).lower()}" if sent else self._lost()
         )
+
+    def _on_log(self, _client: Client, _data: Any, level: int, text: str) -> None:
+        alert = ALERT.search(text)
+        if level == LogLevel.MQTT_LOG_ERR and alert:
+            self._heard = alert[1].replace("_", " ").lower()
+
+    def _lost(self) -> str:
+        return f"connection lost: {self._heard}" if self._heard else "connection lost"
 
     def _on_publish(
         self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Any

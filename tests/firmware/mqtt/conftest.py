@@ -54,7 +54,7 @@ class Broker:
     def start(self) -> None:
         file = self.folder / f"broker-{self.port}.conf"
         file.write_text(
-            f"user root\nlistener {self.port} 127.0.0.1\nmax_queued_messages 0\n{self.options}"
+            f"user root\nlistener {self.port} 127.0.0.1\nmax_queued_messages 100000\n{self.options}"
         )
         with (self.folder / "broker.log").open("ab") as log:
             command = [MOSQUITTO, "-v", "-c", str(file)]
