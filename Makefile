@@ -11,7 +11,7 @@ help:
 	@echo "make venv   .venv with the nanogrid command"
 	@echo "make format apply the formatter"
 	@echo "make bench-loop, bench-faults, bench-footprint, bench-plan, bench-forecast, bench-fuzzy,"
-	@echo "            bench-market"
+	@echo "            bench-market, bench-store, bench-kills"
 	@echo "            measurements beside peers; see docs/performance.md"
 
 venv: $(VENV)/.installed
@@ -80,6 +80,13 @@ bench-fuzzy: dev
 .PHONY: bench-market
 bench-market: venv
 	$(BIN)/python -m bench.market
+
+.PHONY: bench-store bench-kills
+bench-store: venv
+	$(BIN)/python -m bench.store
+
+bench-kills: venv
+	$(BIN)/python -m bench.kills
 
 clean:
 	rm -rf $(VENV) out build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

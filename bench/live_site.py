@@ -1,4 +1,5 @@
-"""The bench's devices in real time, around the realtime scenario, for `loop.py` and `footprint.py`.
+"""The bench's devices in real time, around the realtime scenario, for `loop.py`, `footprint.py` and
+`kills.py`.
 
 The scenario is taken over with another period or priority, with faults, and with the site's
 longitude moved so that the sun stands near noon now, whatever the hour: by night a PV limit would
@@ -43,15 +44,22 @@ class Running:
 
 @contextmanager
 def running(
-    folder: Path, changes: Mapping[str, Changes], faults: Sequence[Mapping[str, Any]] = ()
+    folder: Path,
+    changes: Mapping[str, Changes],
+    faults: Sequence[Mapping[str, Any]] = (),
+    others: Mapping[str, Any] | None = None,
 ) -> Iterator[Running]:
     """Serve the scenario's devices until the end of the `with`.
 
-    `changes`: keys per table of the site file. History, scenario and site file go into `folder`.
+    `changes`: keys per table of the site file, or of its first table of that name; None drops
+    one; `others`: further tables of the scenario. All files go into `folder`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     start_utc_s = float(int(time.time()))
-    world = World(LoadedScenario(_scenario(folder, changes, faults)), start_utc_s)
+    file = _scenario(
+        folder, changes, {"fault": [dict(fault) for fault in faults], **(others or {})}
+    )
+    world = World(LoadedScenario(file), start_utc_s)
     try:
         history = (folder / "history.csv").resolve()
         arrays = world.parameters.pv
@@ -62,19 +70,21 @@ def running(
         world.close()
 
 
-def _scenario(
-    folder: Path, changes: Mapping[str, Changes], faults: Sequence[Mapping[str, Any]]
-) -> Path:
+def _scenario(folder: Path, changes: Mapping[str, Changes], others: Mapping[str, Any]) -> Path:
     scenario = tomllib.loads(SCENARIO.read_text("utf-8"))
     site = tomllib.loads((SCENARIO.parent / scenario["scenario"]["site"]).read_text("utf-8"))
     for table, keys in changes.items():
-        site[table] = {**site.get(table, {}), **keys}
+        old = site.get(table, {})
+        many = isinstance(old, list)
+        new = {**(old[0] if many else old), **keys}
+        new = {key: value for key, value in new.items() if value is not None}
+        site[table] = [new] if many else new
     utc_h = time.time() / 3600.0 % 24.0
     ahead_h = (24.0 + HOURS_AFTER_NOON - utc_h) % 24.0 - 12.0  # of UTC
     site["site"]["longitude_deg"] = 15.0 * ahead_h
     site["site"]["timezone"] = f"Etc/GMT{-round(ahead_h):+d}"  # whose signs are POSIX's
     scenario["scenario"]["site"] = "template.toml"
-    scenario["fault"] = [dict(fault) for fault in faults]
+    scenario |= others
     (folder / "template.toml").write_text(to_toml(site), encoding="utf-8")
     path = folder / "scenario.toml"
     path.write_text(to_toml(scenario), encoding="utf-8")
