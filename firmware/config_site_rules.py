@@ -17,6 +17,7 @@ Problem = tuple[Where, str]
 SiteRule = Callable[[Site], Iterator[Problem]]
 
 _DEVICE_TABLES = ("pv", "wind", "battery", "generator")
+_TOPICS = ("ack", "set")
 _PERIODS_PER_LEASE = 3
 _ZONE_TOLERANCE_H = 4.0  # western China is 3.1 h off its sun
 _MAJOR_CURRENCIES = ("AUD", "CAD", "CHF", "EUR", "GBP", "NZD", "SGD", "USD")
@@ -67,6 +68,14 @@ def _names(site: Site) -> Iterator[Problem]:
             if name in first:
                 yield (*where, "name"), f"must be unique; {dotted(first[name])} has it"
             first.setdefault(name, where)
+
+
+def _topics(site: Site) -> Iterator[Problem]:
+    if not site.mqtt.host:
+        return
+    for where, (name,) in _devices(site, "name"):
+        if name in _TOPICS:
+            yield (*where, "name"), f"must not be {listed(_TOPICS)}: MQTT topics of the site"
 
 
 def _endpoints(site: Site) -> Iterator[Problem]:
@@ -216,6 +225,7 @@ def _zone(site: Site) -> Iterator[Problem]:
 SITE_RULES: tuple[SiteRule, ...] = (
     _how_many,
     _names,
+    _topics,
     _endpoints,
     _buses,
     _addresses,

@@ -77,6 +77,10 @@ def _require_files(site: Site, origin: str) -> None:
         for key in ("history", "pv_model", "load_model")
         if (path := getattr(site.forecast, key)) and not Path(path).is_file()
     ]
+    if site.mqtt.host:
+        from firmware.mqtt.credentials import problems
+
+        errors += [f"{origin}: {problem}" for problem in problems(site.mqtt)]
     folder = Path(site.recording.path).absolute().parent
     if site.recording.path and not folder.is_dir():
         errors.append(f"{origin}: recording.path: no such folder {json.dumps(str(folder))}")

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 ROOT = "ng/1"  # 1: the major version of every schema below it
 ONLINE, OFFLINE = "online", "offline"
-RESERVED_DEVICES = ("ack", "set")  # levels below the site's topic that mean something else
 RESPONSE_LENGTH = 256
 
 

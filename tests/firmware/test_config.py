@@ -115,6 +115,17 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
         {"battery.0.capacity_kwh": 12000},
         ["battery[0].capacity_kwh = 12000: must be between 0.1 and 1000 (kWh, not Wh)"],
     ),
+    (
+        {"mqtt": {"tls_ca": "ca.pem", "tls_certificate": "own.crt"}},
+        ['mqtt.tls_key = "" (default): tls_certificate needs it'],
+    ),
+    (
+        {"mqtt": {"host": "broker", "password_file": "secret"}, "pv.0.name": "ack"},
+        [
+            'mqtt.username = "" (default): password_file needs it',
+            'pv[0].name = "ack": must not be "ack" or "set": MQTT topics of the site',
+        ],
+    ),
     ({"site.latitude_deg": 95.0}, ["site.latitude_deg = 95.0: must be between -90 and 90"]),
     ({"loop.period_s": 0.01}, ["loop.period_s = 0.01: must be between 0.05 and 60"]),
     (

@@ -1,11 +1,14 @@
 """TLS with client certificates, access rules, and files that cannot be used."""
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from firmware.commands.check import check
 from firmware.config_operation import Mqtt
 from firmware.mqtt import link as link_module
 from firmware.mqtt.credentials import problems
@@ -13,6 +16,7 @@ from tests.firmware.mqtt.certificates import Authority
 from tests.firmware.mqtt.conftest import Broker, Links, Listener, wait_for
 
 SITE = "ng/1/clinic-01"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "site.toml"
 
 
 @pytest.fixture(autouse=True)
@@ -154,3 +158,15 @@ def test_files_that_cannot_be_used(authority: Authority, tmp_path: Path) -> None
         assert len(found) == bool(expected), (settings, found)
         assert expected in "".join(found)
         assert "\n" not in "".join(found)
+
+
+def test_check_looks_into_the_files(tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    (tmp_path / "ca.pem").write_text("nothing\n")
+    content = EXAMPLE.read_text()
+    for key, value in (("host", "127.0.0.1"), ("tls_ca", "ca.pem")):
+        content = re.sub(rf'(?m)^#? ?{key} = "".*$', f'{key} = "{value}"', content, count=1)
+    site.write_text(content)
+    result = CliRunner().invoke(check, ["--config", str(site)])
+    assert result.exit_code == 2
+    assert f"{site}: mqtt.tls_ca: {tmp_path / 'ca.pem'}: " in result.stderr
