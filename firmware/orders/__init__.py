@@ -1,0 +1,1 @@
+"""Commands: from an envelope that anybody may have sent to orders that the loop follows."""
