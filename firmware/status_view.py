@@ -20,7 +20,9 @@ def view(document: Document) -> RenderableType:
     parts += [Text(f"ordered: {order}") for order in document["orders"]["standing"]]
     parts += [_powers(document), _devices(document), _setpoints(document)]
     parts += [
-        Text(line) for line in (_generator(document), _plan(document), _loop(document)) if line
+        Text(line)
+        for line in (_generator(document), _plan(document), _servers(document), _loop(document))
+        if line
     ]
     return Group(*parts)
 
@@ -113,6 +115,12 @@ def _plan(document: Document) -> str:
     if forecast:
         said.append(f"forecast: PV {forecast['pv_source']}, load {forecast['load_source']}")
     return "; ".join(said)
+
+
+def _servers(document: Document) -> str:
+    """Only those that nobody can reach."""
+    broken = [server for server in document["servers"] if server["problem"]]
+    return "; ".join(f"no {each['name']} at {each['url']}: {each['problem']}" for each in broken)
 
 
 def _loop(document: Document) -> str:

@@ -74,7 +74,7 @@ class Today:
         if telemetry.advice is not self._advice:
             self._advice = telemetry.advice
             self._take(telemetry.advice, sample)
-        for event in telemetry.decision.events:
+        for event in telemetry.events:
             self._events.append(_event(event, sample.utc_s))
 
     def close(self) -> None:
@@ -107,7 +107,7 @@ class Today:
             "minute_columns": ["start_s", *COLUMNS],
             "plan_columns": ["start_s", *PLANNED],
             "forecast_columns": ["start_s", *_names("pv"), *_names("load")],
-            "prices": list(self._prices(telemetry, end_s)),
+            "prices": list(self._prices(telemetry, start_s, end_s)),
         }
         parts = (
             ("minutes", self._minutes.copy()),
@@ -166,11 +166,13 @@ class Today:
                 if not start_s <= start <= last_s:
                     del rows[start]
 
-    def _prices(self, telemetry: Telemetry, end_s: int) -> Iterator[tuple[int, float, float]]:
-        """From now until the plan's end; ordered prices come before the tariff's."""
-        first = int(telemetry.sample.utc_s // PRICE_STEP_S) * PRICE_STEP_S
-        last = max(end_s, first + self._site.planner.horizon_h * 3600)
-        starts = list(range(first, last, PRICE_STEP_S))
+    def _prices(
+        self, telemetry: Telemetry, start_s: int, end_s: int
+    ) -> Iterator[tuple[int, float, float]]:
+        """Until the plan's end, as known now; ordered prices come before the tariff's."""
+        horizon_s = self._site.planner.horizon_h * 3600
+        last_s = max(end_s, int(telemetry.sample.utc_s) + horizon_s)
+        starts = list(range(start_s, last_s, PRICE_STEP_S))
         buy, sell = self._tariff.prices_over(starts, telemetry.orders.prices)
         yield from zip(starts, buy.tolist(), sell.tolist(), strict=True)
 

@@ -45,10 +45,12 @@ export function chartsOf(day, has, live) {
     layer("line", "battery", "actual", scaled(minutes("soc_frac"), 100)),
     layer("line", "plan", "plan", scaled(planned("soc_frac"), 100).map(([t, v]) => [t + day.slot_s, v])),
   ];
-  const price = (index) => [
-    ...column(day.minutes, day.minute_columns, index === 1 ? "price_buy_per_kwh" : "price_sell_per_kwh").filter(([t]) => !day.prices.length || t < day.prices[0][0]),
-    ...day.prices.map((row) => [row[0], row[index]]),
-  ];
+  const price = (index) => {
+    const seen = column(day.minutes, day.minute_columns, index === 1 ? "price_buy_per_kwh" : "price_sell_per_kwh");
+    const first = seen.length ? seen[0][0] : Infinity, last = seen.length ? seen.at(-1)[0] : -Infinity;
+    const known = (part) => day.prices.filter(part).map((row) => [row[0], row[index]]);
+    return [...known(([t]) => t < first), ...seen, ...known(([t]) => t >= first && t > last)];
+  };
   const found = [];
   if (has.battery) found.push({ id: "soc", title: "State of charge", unit: "%", layers: soc, span: [0, 100] });
   if (has.pv) found.push({ id: "pv", title: "PV", unit: "kW", layers: forecast("pv", "pv") });

@@ -5,7 +5,7 @@ import { drawn, isKnown, number, percent, say } from "./words.js";
 const IDLE_KW = 0.02;
 const ABOVE = ["pv", "wind", "generator"];
 const BELOW = ["grid", "load", "battery"];
-const NAMES = { pv: "Sun", wind: "Wind", generator: "Generator", grid: "Grid", load: "House", battery: "Battery" };
+const NAMES = { pv: "PV", wind: "Wind", generator: "Generator", grid: "Grid", load: "House", battery: "Battery" };
 const ICONS = {
   pv: "M12 7.5a4.5 4.5 0 1 0 0 9a4.5 4.5 0 1 0 0-9M12 1.5v2.6M12 19.9v2.6M1.5 12h2.6M19.9 12h2.6M4.6 4.6l1.8 1.8M17.6 17.6l1.8 1.8M4.6 19.4l1.8-1.8M17.6 6.4l1.8-1.8",
   wind: "M12 10.5v12M9.5 22.5h5M12 9V1.5M13.4 11.2l6.5 3.8M10.6 11.2l-6.5 3.8M12 8.6a1.7 1.7 0 1 0 0 3.4a1.7 1.7 0 1 0 0-3.4",

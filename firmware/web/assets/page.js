@@ -56,6 +56,7 @@ function show(answer) {
   showDevices(status);
   showEvents(answer.events, clock);
   showMachine(status);
+  document.body.dataset.cycle = status.cycle;
 }
 
 function showDay() {
@@ -63,7 +64,7 @@ function showDay() {
   const utcS = Date.parse(status.utc) / 1000;
   const values = Object.fromEntries(Object.entries(status.power_kw).map(([name, kw]) => [`${name}_kw`, kw]));
   values.soc_frac = status.battery?.soc_frac ?? null;
-  showTotals(day, has);
+  showTotals(day, has, utcS);
   charts.draw(chartsOf(day, has, { utcS, values, limits: live.limits }), day, utcS, clock);
 }
 

@@ -81,8 +81,11 @@ function timers(generator) {
 
 // --- why ------------------------------------------------------------------------------------
 
+const ORDER = ["power_kw", "limit_kw", "run"];
+
 export function showWhy(setpoints) {
-  const rows = setpoints.map((item) => ({ ...item, acknowledged: item.acknowledged && { ...item.acknowledged, age_s: null }, obeyed: item.obeyed && item.obeyed.status }));
+  const inOrder = [...setpoints].sort((a, b) => ORDER.indexOf(a.quantity) - ORDER.indexOf(b.quantity));
+  const rows = inOrder.map((item) => ({ ...item, acknowledged: item.acknowledged && { ...item.acknowledged, age_s: null }, obeyed: item.obeyed && item.obeyed.status }));
   fill("why", JSON.stringify(rows), () => rows.length ? rows.map(card) : [element("p", { class: "note" }, "No setpoints: the devices are left to themselves.")]);
 }
 
@@ -180,24 +183,27 @@ export function showMachine(status) {
 
 // --- the day in numbers ---------------------------------------------------------------------
 
-export function showTotals(day, has) {
+export function showTotals(day, has, nowS) {
+  const elapsed = (nowS - day.start_s) / 60 - 1;
   const at = (name) => day.minute_columns.indexOf(name);
   const energy = (name, sign = 1) => {
     const values = day.minutes.map((row) => row[at(name)]).filter(isKnown);
     return { kwh: values.reduce((sum, kw) => sum + Math.max(0, sign * kw), 0) / 60, minutes: values.length };
   };
   const tiles = [];
-  const add = (kind, name, { kwh, minutes }) => tiles.push([kind, name, minutes ? `${number(kwh, 1)} kWh` : "?", minutes < day.minutes.length ? `of ${span(60 * minutes)}` : ""]);
+  const add = (kind, name, { kwh, minutes }) => tiles.push([kind, name, minutes ? `${number(kwh, 1)} kWh` : "?", minutes < 0.95 * elapsed ? `in ${span(60 * minutes)} known` : ""]);
   if (has.pv) add("pv", "PV", energy("pv_kw"));
   if (has.wind) add("wind", "Wind", energy("wind_kw"));
   add("load", "House", energy("load_kw"));
   if (has.grid) { add("grid", "Bought", energy("grid_kw")); add("grid", "Sold", energy("grid_kw", -1)); }
   if (has.battery) { add("battery", "Charged", energy("battery_kw", -1)); add("battery", "Discharged", energy("battery_kw")); }
   if (has.generator) add("generator", "Generator", energy("generator_kw"));
-  if (has.grid) tiles.push(["", "Grid bill", `${number(bill(day, at), 2)} ${day.currency}`, ""]);
+  if (has.grid) tiles.push(["", "Grid bill", costs(bill(day, at), day.currency), ""]);
   fill("totals", JSON.stringify(tiles), () => tiles.map(([kind, name, value, below]) => element("li", { class: kind },
     element("span", {}, name), element("strong", {}, value), below ? element("small", {}, below) : null)));
 }
+
+const costs = (sum, currency) => (isKnown(sum) ? `${number(sum, 2)} ${currency}` : "?");
 
 function bill(day, at) {
   const [grid, buy, sell] = ["grid_kw", "price_buy_per_kwh", "price_sell_per_kwh"].map(at);

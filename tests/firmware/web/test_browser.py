@@ -1,0 +1,305 @@
+"""The page in headless Chromium: of a real service with the bench's devices, and of nonsense."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+from selenium import webdriver
+
+from control.site import SiteParameters
+from firmware.config import Site
+from firmware.local_client import LocalError, ask_status
+from firmware.local_server import Snapshot
+from firmware.loop import Telemetry
+from firmware.status import Machine, Moment, status
+from firmware.web.http_server import HttpServer
+from firmware.web.page import Page
+from firmware.web.today import Today
+from hil.live import served
+from hil.scenario import LoadedScenario
+from hil.world import World
+
+from .conftest import fetched, free_port, wait_for
+
+SITE = Path(__file__).parents[3] / "hil" / "scenarios" / "sites" / "clinic.toml"
+PERIOD_S = 0.25
+FOLLOWS_S = 2.0
+PHONE = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+SCENARIO = """
+[scenario]
+title = "now"
+site = "site.toml"
+start = "2026-05-13T11:00:00Z"
+duration_h = 1.0
+seed = 5
+[weather]
+kind = "clear"
+"""
+READ = """
+const kw = {};
+for (const node of document.querySelectorAll("#flow .node"))
+  kw[node.classList[1]] = node.dataset.kw === "" ? null : Number(node.dataset.kw);
+return {cycle: Number(document.body.dataset.cycle ?? -1), kw,
+        old: document.body.classList.contains("old"),
+        soc: document.getElementById("soc").textContent,
+        mode: document.getElementById("mode-name").textContent,
+        cards: [...document.querySelectorAll("#why .card")].map((card) => card.innerText),
+        marker: window.marker ?? null};
+"""
+Run = Callable[[int], list[Telemetry]]
+
+
+@dataclass
+class House:
+    """A service before the bench's devices, and where its page is."""
+
+    site: Path
+    environment: dict[str, str]
+    folder: Path
+    url: str
+    metrics: socket.socket  # holds the port that the service wants
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def start(self) -> None:
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "firmware", "run", "--config", str(self.site)],
+                env={**os.environ, **self.environment},
+                stderr=log,
+            )
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def status(self) -> dict[str, Any]:
+        return ask_status(self.folder / "nanogrid.sock")
+
+    def answers(self) -> bool:
+        try:
+            return bool(self.status())
+        except LocalError:
+            return False
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+
+@contextmanager
+def taken_port() -> Iterator[socket.socket]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    folder = tmp_path_factory.mktemp("house")
+    text = SITE.read_text().replace("period_s = 5.0", f"period_s = {PERIOD_S}")
+    (folder / "site.toml").write_text(text.replace("interval_s = 900.0", "budget_s = 0.1"))
+    (folder / "now.toml").write_text(SCENARIO)
+    world = World(LoadedScenario(folder / "now.toml"), float(int(time.time())))
+    run = folder / "run"
+    run.mkdir()
+    port = free_port()
+    try:
+        with served(world, run, None) as (site, environment), taken_port() as taken:
+            with site.open("a") as file:
+                file.write(f'\n[web]\nport = {port}\n[store]\npath = "{run}/state.db"\n')
+                file.write(f"[metrics]\nport = {taken.getsockname()[1]}\n")
+            made = House(site, environment, run, f"http://127.0.0.1:{port}/", taken)
+            made.start()
+            wait_for(made.answers, made.log)
+            yield made
+            made.kill()
+    finally:
+        world.close()
+
+
+def seen(browser: webdriver.Chrome) -> dict[str, Any]:
+    found: dict[str, Any] = browser.execute_script(READ)
+    return found
+
+
+def opened(browser: webdriver.Chrome, url: str) -> None:
+    browser.get_log("browser")
+    browser.get_log("performance")
+    browser.get(url)
+    wait_for(lambda: seen(browser)["cycle"] >= 0, lambda: browser.get_log("browser"))
+    charts = "return document.querySelectorAll('#charts figure').length"
+    wait_for(lambda: browser.execute_script(charts) > 0)
+
+
+def complaints(browser: webdriver.Chrome) -> list[str]:
+    """What the console says, apart from a service that is away."""
+    said = [entry["message"] for entry in browser.get_log("browser")]
+    return [text for text in said if "net::ERR_" not in text]
+
+
+def requested(browser: webdriver.Chrome) -> set[str]:
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return {
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    }
+
+
+def test_it_shows_what_the_service_says_within_two_seconds(
+    browser: webdriver.Chrome, house: House
+) -> None:
+    opened(browser, house.url)
+    delays_s, documents = [], {}
+    for _ in range(5):
+        document = house.status()
+        asked_s = time.monotonic()
+        wait_for(lambda document=document: seen(browser)["cycle"] >= document["cycle"])  # type: ignore[misc]
+        delays_s.append(time.monotonic() - asked_s)
+
+    def agrees() -> bool:
+        document, shown = house.status(), seen(browser)
+        documents[document["cycle"]] = document
+        found = documents.get(shown["cycle"])
+        if found is None:
+            return False
+        for kind, kw in shown["kw"].items():
+            assert kw == pytest.approx(found["power_kw"][kind])
+        assert shown["soc"].replace("\u202f", "") == f"{100 * found['battery']['soc_frac']:.0f}%"
+        assert shown["mode"] == found["mode"]["name"]
+        return True
+
+    wait_for(agrees)
+    assert set(seen(browser)["kw"]) == {"pv", "generator", "grid", "load", "battery"}
+    assert median(delays_s) < FOLLOWS_S
+
+
+def test_every_setpoint_has_its_answer_to_why(browser: webdriver.Chrome, house: House) -> None:
+    opened(browser, house.url)
+    wait_for(lambda: len(seen(browser)["cards"]) == 3)
+    for card in seen(browser)["cards"]:
+        assert "Decided by" in card
+        assert "Otherwise" in card
+        assert "commanded" in card
+
+
+def test_nothing_is_asked_of_anybody_else_and_the_console_stays_empty(
+    browser: webdriver.Chrome, house: House
+) -> None:
+    opened(browser, house.url)
+    assert complaints(browser) == []
+    asked = requested(browser)
+    assert {f"{house.url}api/live", f"{house.url}api/today"} <= asked
+    assert all(url.startswith(house.url) for url in asked), asked
+
+
+def test_a_phone_needs_no_sideways_scrolling(browser: webdriver.Chrome, house: House) -> None:
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+    try:
+        opened(browser, house.url)
+        width = "return document.documentElement.scrollWidth"
+        assert browser.execute_script(width) <= PHONE["width"]
+        outside = browser.execute_script(
+            "return [...document.querySelectorAll('body *')].filter((e) => {"
+            " const box = e.getBoundingClientRect();"
+            f" return box.width && (box.right > {PHONE['width']} + 1 || box.left < -1); }})"
+            ".map((e) => e.outerHTML.slice(0, 200))"
+        )
+        assert outside == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_port_that_is_taken_is_one_line_and_shown(house: House) -> None:
+    page, metrics = house.status()["servers"]
+    assert page == {"name": "page", "url": house.url, "problem": None}
+    assert metrics["problem"] == "Address already in use"
+    (line,) = [line for line in house.log().splitlines() if "no metrics at" in line]
+    assert metrics["url"] in line
+
+
+def test_it_says_that_the_service_is_away_and_comes_back_without_a_reload(
+    browser: webdriver.Chrome, house: House
+) -> None:
+    opened(browser, house.url)
+    browser.execute_script("window.marker = 'the same page'")
+    house.kill()
+    address = house.metrics.getsockname()
+    house.metrics.close()
+    banner = "return document.getElementById('contact').innerText"
+    wait_for(lambda: "No contact for" in browser.execute_script(banner))
+    assert seen(browser)["old"]
+    house.start()
+    wait_for(house.answers, house.log)
+    wait_for(lambda: not seen(browser)["old"], lambda: browser.execute_script(banner))
+    assert seen(browser)["marker"] == "the same page"
+    wait_for(lambda: seen(browser)["cycle"] >= house.status()["cycle"] - 8)
+    assert complaints(browser) == []
+    assert b"nanogrid_power_watts" in fetched(address[1], "/metrics").read()
+
+
+# --- nonsense --------------------------------------------------------------------------------
+
+EVIL = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>\'"&amp;'
+
+
+def _twisted(document: dict[str, Any]) -> dict[str, Any]:
+    """Texts that would like to be markup, and nothing known."""
+    document["alarms"] = [EVIL]
+    document["mode"]["reason"] = EVIL
+    document["power_kw"] = dict.fromkeys(document["power_kw"])
+    document["battery"] = dict.fromkeys(document["battery"])
+    document["orders"] = {**document.get("orders", {}), "standing": [EVIL]}
+    for device in document["devices"]:
+        device.update(error=EVIL, identity={"maker": EVIL, "model": EVIL, "version": EVIL})
+    for setpoint in document["setpoints"]:
+        setpoint.update(reason=EVIL, clips=[EVIL], otherwise=[EVIL])
+    return document
+
+
+def test_texts_stay_texts_and_unknown_is_not_zero(
+    browser: webdriver.Chrome, site: Site, parameters: SiteParameters, run_cycles: Run
+) -> None:
+    cycles = run_cycles(130)
+    snapshot, today = Snapshot(), Today(site, parameters)
+    for telemetry in cycles:
+        today.publish(telemetry)
+    snapshot.publish(cycles[-1])
+    now_s = cycles[-1].sample.t_s
+    loop = {"cycles": 1, "cycles_missed": 0, "lateness": {"p99_s": 0.0, "max_s": 0.0}}
+
+    def document(seen: Telemetry) -> dict[str, Any]:
+        state, command = seen.decision.state, seen.decision.command
+        moment = Moment(seen.sample, seen.applied, seen.advice, state, command)
+        return _twisted(status("site", "1", parameters, moment, Machine({}, loop)))
+
+    port = free_port()
+    server = HttpServer(
+        "page", "127.0.0.1", port, Page(site, snapshot, today, document, lambda: now_s)
+    )
+    server.start()
+    try:
+        wait_for(lambda: not server.problem)
+        opened(browser, server.url)
+        found = seen(browser)
+        assert complaints(browser) == []
+    finally:
+        server.stop()
+    assert set(found["kw"].values()) == {None}
+    assert found["soc"] == "?"
+    numbers = "return [...document.querySelectorAll('#flow .number')].map((n) => n.textContent)"
+    assert set(browser.execute_script(numbers)) == {"?kW"}
+    assert EVIL in browser.execute_script("return document.getElementById('alarms').innerText")
+    assert browser.execute_script("return window.hacked ?? null") is None
+    assert browser.execute_script("return document.images.length") == 0
