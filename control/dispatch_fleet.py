@@ -50,6 +50,8 @@ class Fleet:
         if not isinstance(content, Mapping):
             Instance.from_dict(content)  # says so
             raise AssertionError
+        if not any(isinstance(content.get(kind), list) for kind in ("battery", "diesel")):
+            return cls.of(Instance.from_dict(content))
         site = Instance.from_dict({**content, "battery": None, "diesel": None})
         return cls(
             site,

@@ -79,23 +79,28 @@ class CorridorSearch:
 
     def whole_plane(self, energies: int) -> Corridor:
         """All energies within the limits that can be reached, about so many of them."""
-        s = self.storage
-        low, high = float(s.low_kwh[-1]), float(s.high_kwh[-1])
-        inside = min(max(s.start_kwh, low), high)
-        reach_low = max(low, inside + self._steps * s.down_kwh)
-        reach_high = min(high, inside + self._steps * s.up_kwh)
-        reach = reach_high - reach_low
-        if reach <= SLACK_KWH:
-            return self._corridor(np.full(self._steps + 1, inside), 1.0, 0)
-        cells = math.ceil(s.span_kwh / reach * energies)
-        spacing = s.span_kwh / cells
-        half = math.ceil(reach / spacing / 2) + 1
-        middle = (reach_low + reach_high) / 2
-        return self._corridor(np.full(self._steps + 1, middle), spacing, half)
+        low, high = self._reach()
+        if high - low <= SLACK_KWH:
+            return self._corridor(np.full(self._steps + 1, low), 1.0, 0)
+        cells = math.ceil(self.storage.span_kwh / (high - low) * energies)
+        spacing = self.storage.span_kwh / cells
+        half = math.ceil((high - low) / spacing / 2) + 1
+        return self._corridor(np.full(self._steps + 1, (low + high) / 2), spacing, half)
 
     def around(self, energy_kwh: Floats, cells: int, half: int) -> Corridor:
         """`half` energies on either side of a trajectory, the limits' span cut into `cells`."""
+        low, high = self._reach()
+        if high - low <= SLACK_KWH:
+            return self._corridor(np.full(self._steps + 1, low), 1.0, 0)
         return self._corridor(energy_kwh, self.storage.span_kwh / cells, half)
+
+    def _reach(self) -> tuple[float, float]:
+        """The lowest and the highest energy within the limits that can be reached."""
+        s = self.storage
+        low, high = float(s.low_kwh[-1]), float(s.high_kwh[-1])
+        inside = min(max(s.start_kwh, low), high)
+        least = max(low, inside + self._steps * s.down_kwh)
+        return least, min(high, inside + self._steps * s.up_kwh)
 
     def _corridor(self, middle_kwh: Floats, spacing: float, half: int) -> Corridor:
         """A corridor whose energies include the limits, and the start as the only first one.

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -92,3 +93,75 @@ def test_an_output_that_cannot_be_written_is_status_1(
     done = nanogrid(problem[0], "--budget", "0", "-o", tmp_path / "missing" / "plan.json")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
+
+
+def test_lists_of_units_are_answered_with_lists_of_lists(tmp_path: Path) -> None:
+    content = dispatch_instances.fleet(4, 2, 3)
+    path = tmp_path / "day.json"
+    path.write_text(json.dumps(content))
+    done = nanogrid(path, "--budget", "0.3")
+    assert (done.returncode, done.stderr) == (0, "")
+    answer = json.loads(done.stdout)
+    assert (len(answer["battery_kw"]), len(answer["diesel_on"])) == (2, 3)
+    assert dispatch_referee.broken(content, answer) == []
+    assert answer["cost"] == pytest.approx(dispatch_referee.cost(content, answer))
+
+
+@pytest.mark.parametrize("solver", ["milp", "qian2024"])
+def test_other_solvers_answer_in_the_same_form(tmp_path: Path, solver: str) -> None:
+    if solver == "milp":
+        pytest.importorskip("highspy", reason="extra [bench]")
+    for content in (dispatch_instances.instance(4), dispatch_instances.fleet(4)):
+        path = tmp_path / "day.json"
+        path.write_text(json.dumps(content))
+        done = nanogrid(path, "--solver", solver, "--budget", "4" if solver == "milp" else "0.3")
+        assert (done.returncode, done.stderr) == (0, "")
+        answer = json.loads(done.stdout)
+        assert answer["solver"]["name"] == solver
+        assert dispatch_referee.broken(content, answer) == []
+        assert answer["cost"] == pytest.approx(dispatch_referee.cost(content, answer))
+
+
+def test_without_highspy_the_milp_solver_says_what_to_install(
+    problem: tuple[Path, dict[str, Any]],
+) -> None:
+    code = "import sys; sys.modules['highspy'] = None; from firmware.cli import main; main()"
+    command = [sys.executable, "-c", code, "plan", str(problem[0]), "--solver", "milp"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "highspy is not installed" in done.stderr
+
+
+def test_the_front_as_json_and_picture(tmp_path: Path) -> None:
+    content = dispatch_instances.fleet(4)
+    path, plot, output = (tmp_path / n for n in ("day.json", "front.svg", "front.json"))
+    path.write_text(json.dumps(content))
+    done = nanogrid(path, "--pareto", "--iterations", "2", "--plot", plot, "-o", output)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    answer = json.loads(output.read_text())
+    assert len(answer["front"]) > 2
+    for point in answer["front"]:
+        assert dispatch_referee.broken(content, point) == []
+        assert point["cost"] == pytest.approx(dispatch_referee.cost(content, point))
+        assert set(point["objectives"]) == {"cost", "equipment", "pollution"}
+        assert sum(point["weights"].values()) == pytest.approx(1.0)
+    assert answer["solver"]["elapsed_s"] is None
+    circles = ElementTree.parse(plot).getroot().findall("{http://www.w3.org/2000/svg}circle")
+    assert len(circles) == 2 * len(answer["front"])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--plot", "x.svg"], "--plot: only with --pareto"),
+        (["--pareto", "--plot", "x.png"], "ends in .svg"),
+        (["--pareto", "--solver", "milp"], "--pareto: --solver milp"),
+        (["--solver", "milp", "--iterations", "3"], "--iterations: not with"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    problem: tuple[Path, dict[str, Any]], options: list[str], said: str
+) -> None:
+    done = nanogrid(problem[0], *options)
+    assert done.returncode == 2
+    assert said in done.stderr
