@@ -4,17 +4,19 @@ import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from control.cycle import Decision
-from control.records import Orders
 from firmware.clock import SystemClock, process_age_s
 from firmware.config import Site
 from firmware.local_server import LocalServer, Snapshot, StatusAnswer
 from firmware.loop import Loop, Publisher, Telemetry
+from firmware.mqtt.link import Link
 from firmware.notify import Notifier
+from firmware.orders.desk import Desk
 from firmware.parameters import site_parameters
 from firmware.ports import Ports
 from firmware.publishers import BackgroundRecording, EventLog
@@ -28,11 +30,6 @@ from firmware.workers import Workers
 
 log = logging.getLogger("nanogrid")
 VERSION = own_version()
-
-
-def no_orders() -> Orders:
-    """What operators want while there is no way to tell."""
-    return Orders()
 
 
 class Service:
@@ -54,13 +51,22 @@ class Service:
             self._publishers.append(BackgroundRecording(record, self.parameters))
         elif site.recording.path:
             self._record_if_possible(Path(site.recording.path), 1e6 * site.recording.max_mb)
+        store = Store(site.store, self.parameters) if site.store.path else None
+        self._desk = Desk(self.parameters, site.commands.source, store, clock)
         self.loop = Loop(
-            self.parameters, self._ports, self._workers, no_orders, self._publishers, clock
+            self.parameters,
+            self._ports,
+            self._workers,
+            self._desk.orders,
+            self._publishers,
+            clock,
+            self._desk.notices,
         )
-        if site.store.path:
-            store = Store(site.store, self.parameters)
+        if store is not None:
             self.loop.state = store.state(clock.monotonic(), clock.utc())
             self._publishers.append(store)
+        self._link = self._mqtt_link(store) if site.mqtt.host else None
+        self._publishers.append(self._desk)
         self._local = self._local_server(clock.monotonic) if site.local.socket else None
         self._servers = build_servers(
             site, self.parameters, self._status, self.loop.timing, clock, self._publishers
@@ -87,6 +93,8 @@ class Service:
                 log.warning("realtime: %s", problem)
             self._ports.start()
             self._workers.start()
+            if self._link is not None:
+                self._link.start()
             if self._local is not None:
                 self._local.start()
             for server in self._servers:
@@ -117,6 +125,13 @@ class Service:
         self._publishers.append(snapshot)
         return server
 
+    def _mqtt_link(self, store: Store | None) -> Link:
+        """The link to the broker, which has the last word: it closes after who tells it."""
+        link = Link(self._site, VERSION, self._status, self._desk.submit_from_mqtt, store)
+        self._desk.tell_of_restored(link.tell)
+        self._publishers.append(link)
+        return link
+
     def _status(self, telemetry: Telemetry) -> dict[str, Any]:
         decision = telemetry.decision
         moment = Moment(
@@ -128,7 +143,11 @@ class Service:
             telemetry.orders,
         )
         machine = Machine(
-            self._ports.images, self.loop.statistics(), self._ports.faults, self._servers
+            self._ports.images,
+            self.loop.statistics(),
+            self._ports.faults,
+            self._servers,
+            asdict(self._link.status) if self._link else None,
         )
         return status(self._site.site.name, VERSION, self.parameters, moment, machine)
 

@@ -47,6 +47,7 @@ class Machine:
     loop: Mapping[str, Any]  # `Loop.statistics`
     pin_faults: tuple[str, ...] = ()
     servers: Sequence["Server"] = ()
+    link: Mapping[str, Any] | None = None  # to the MQTT broker; None: none is wanted
 
 
 class Server(Protocol):
@@ -117,6 +118,7 @@ def status(
             {"name": server.name, "url": server.url, "problem": server.problem or None}
             for server in machine.servers
         ],
+        "link": machine.link,
         "loop": machine.loop,
     }
     plain: dict[str, Any] = _plain(document)

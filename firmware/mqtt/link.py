@@ -84,9 +84,7 @@ class Link:
         self._disk = disk
         self._topics = Topics(site.site.name, site.mqtt.discovery_prefix)
         self._feed = Feed(site, self._topics)
-        self._inbound = Inbound(
-            site, self._topics, submit, self._acknowledge, self._answer, time.time
-        )
+        self._inbound = Inbound(site, self._topics, submit, self.tell, self._answer, time.time)
         self._latest: Telemetry | None = None
         self._inbox: deque[tuple[float, Event] | Acknowledgement | _Answer] = deque()
         self._lost = 0
@@ -110,7 +108,7 @@ class Link:
     def publish(self, telemetry: Telemetry) -> None:
         """Take one cycle."""
         self._latest = telemetry
-        for event in telemetry.decision.events:
+        for event in telemetry.events:
             self._put((telemetry.sample.utc_s, event))
 
     def close(self) -> None:
@@ -120,7 +118,8 @@ class Link:
         if self._thread.ident is not None:
             self._thread.join(JOIN_S)
 
-    def _acknowledge(self, acknowledgement: Acknowledgement) -> None:
+    def tell(self, acknowledgement: Acknowledgement) -> None:
+        """Publish what became of a command."""
         self._put(acknowledgement)
 
     def _answer(self, topic: str, ack: Acknowledgement, correlation: bytes | None) -> None:
