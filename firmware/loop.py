@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from control.cycle import Decision, decide
-from control.records import Advice, Applied, Orders, Sample
+from control.records import Advice, Applied, Event, Orders, Sample
 from control.site import SiteParameters
 from control.state import State
 from firmware.clock import Clock
@@ -31,6 +31,12 @@ class Telemetry:
     advice: Advice
     orders: Orders
     decision: Decision
+    notices: tuple[Event, ...] = ()  # events from outside the decision: what became of commands
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """All that this cycle has to tell."""
+        return (*self.notices, *self.decision.events)
 
 
 class Publisher(Protocol):
@@ -41,6 +47,11 @@ class Publisher(Protocol):
 
     def close(self) -> None:
         """Finish what is under way."""
+
+
+def no_notices() -> tuple[Event, ...]:
+    """Nothing to tell from outside the decisions."""
+    return ()
 
 
 @dataclass(slots=True)
@@ -73,6 +84,7 @@ class Loop:
         orders: Callable[[], Orders],
         publishers: list[Publisher],
         clock: Clock,
+        notices: Callable[[], tuple[Event, ...]] = no_notices,
     ) -> None:
         """Everything is built by `firmware.service`; nothing has started yet."""
         self._site = site
@@ -81,6 +93,7 @@ class Loop:
         self._orders = orders
         self._publishers = publishers
         self._clock = clock
+        self._notices = notices
         self.state = State()
         self._applied: Applied = ()
         self.timing = Timing()
@@ -99,7 +112,8 @@ class Loop:
             self.state = decision.state
         with self.timing.stage("publish"):
             self._workers.observe(sample, decision.state, orders)
-            telemetry = Telemetry(before, sample, applied, advice, orders, decision)
+            notices = self._notices()
+            telemetry = Telemetry(before, sample, applied, advice, orders, decision, notices)
             for publisher in self._publishers:
                 publisher.publish(telemetry)
         self._ports.heartbeat()

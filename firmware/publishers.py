@@ -33,7 +33,7 @@ class EventLog:
 
     def publish(self, telemetry: Telemetry) -> None:
         """Log this cycle's events."""
-        for event in telemetry.decision.events:
+        for event in telemetry.events:
             extra = {"event_key": event.key}
             log.log(LEVELS[event.severity], "%s: %s", event.key, event.text, extra=extra)
         if telemetry.advice.detail != self._detail:

@@ -55,6 +55,7 @@ class _Job:
     """Something to do in a transaction of its own, and who waits for its result."""
 
     run: Callable[[sqlite3.Connection], Any]
+    reads: bool = False  # and writes nothing
     future: "Future[Any]" = field(default_factory=Future)
 
 
@@ -97,7 +98,7 @@ class Store:
             pending.minutes.append(minute)
             self._due = True
         pending.count(self._energy.add(sample, values))
-        for event in telemetry.decision.events:
+        for event in telemetry.events:
             pending.events.append(StoredEvent(sample.utc_s, event.severity, event.key, event.text))
         urgent = _urgent(state)
         self._due |= urgent != self._urgent
@@ -114,7 +115,13 @@ class Store:
         Never waits. `job` raises sqlite3.Error at most. The future fails with StoreError when the
         disk takes nothing or too much waits for it; then nothing of the job is kept.
         """
-        entry = _Job(job)
+        return self._have_done(_Job(job))
+
+    def reading(self, job: Callable[[sqlite3.Connection], T]) -> "Future[T]":
+        """Have `job` only read: that works on a read-only disk too. Else as `transaction`."""
+        return self._have_done(_Job(job, reads=True))
+
+    def _have_done(self, entry: _Job) -> "Future[Any]":
         with self._closing:
             try:
                 if self._closed:
@@ -183,15 +190,22 @@ class _Writer:
     def read_checkpoint(self) -> Checkpoint | None:
         """The last checkpoint, None without a usable one."""
         try:
-            return self._checkpoint(self._open())
-        except (sqlite3.Error, OSError, StoreError) as error:
-            if self._fail(error) or isinstance(error, StoreError):
-                return None
-        try:
-            with copied(self._path) as connection:
-                return self._checkpoint(connection)
+            return self.read(self._checkpoint)
         except (sqlite3.Error, OSError, StoreError):
             return None
+
+    def read(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """What `job` reads; on a disk that cannot be written, from a copy.
+
+        Raises sqlite3.Error, OSError, StoreError.
+        """
+        try:
+            return job(self._open())
+        except (sqlite3.Error, OSError, StoreError) as error:
+            if self._fail(error) or isinstance(error, StoreError):
+                raise
+        with copied(self._path) as connection:
+            return job(connection)
 
     def _checkpoint(self, connection: sqlite3.Connection) -> Checkpoint | None:
         rows = connection.execute("SELECT content FROM checkpoint").fetchall()
@@ -222,23 +236,27 @@ class _Writer:
         """Run one job in a transaction of its own."""
         if not job.future.set_running_or_notify_cancel():
             return
-        failure: Exception = StoreError("not tried")
-        for _ in range(2):  # again after a damaged file was set aside
+        try:
+            job.future.set_result(self.read(job.run) if job.reads else self._change(job.run))
+        except (sqlite3.Error, OSError, StoreError) as error:
+            job.future.set_exception(StoreError(f"{self._path}: {error}"))
+
+    def _change(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """Raises sqlite3.Error, OSError, StoreError."""
+        for is_last in (False, True):  # again after a damaged file was set aside
             try:
                 connection = self._open()
                 self._check(connection)
                 connection.execute("BEGIN IMMEDIATE")
-                result = job.run(connection)
+                result = job(connection)
                 connection.execute("COMMIT")
             except (sqlite3.Error, OSError, StoreError) as error:
-                failure = error
-                if not self._fail(error):
-                    break
+                if not self._fail(error) or is_last:
+                    raise
             else:
                 self._works()
-                job.future.set_result(result)
-                return
-        job.future.set_exception(StoreError(f"{self._path}: {failure}"))
+                return result
+        raise AssertionError("one of the two has returned or raised")
 
     def close(self) -> None:
         """Let go of the file."""

@@ -68,6 +68,10 @@ class Desk:
             self._dropped += 1
         self._wake.set()
 
+    def submit_from_mqtt(self, raw: bytes, retained: bool, tell: Tell) -> None:
+        """`submit` for the link to the broker."""
+        self.submit(raw, Way("mqtt", retained), tell)
+
     def orders(self) -> Orders:
         """What stands now."""
         return self._clerk.orders

@@ -36,6 +36,9 @@ class Disk(Protocol):
     def transaction(self, job: Callable[[sqlite3.Connection], T], /) -> "Future[T]":
         """Run `job` in one transaction; StoreError when it cannot be."""
 
+    def reading(self, job: Callable[[sqlite3.Connection], T], /) -> "Future[T]":
+        """Run `job`, which only reads; StoreError when it cannot be."""
+
 
 @dataclass(frozen=True, slots=True)
 class Now:
@@ -67,7 +70,7 @@ class Journal:
         if self._disk is None:
             return ()
         try:
-            sequences, acks, content = self._disk.transaction(_read).result(PATIENCE_S)
+            sequences, acks, content = self._disk.reading(_read).result(PATIENCE_S)
         except (StoreError, LateError) as error:
             self._fail(error)
             return ()

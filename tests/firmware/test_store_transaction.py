@@ -146,3 +146,28 @@ def test_kill_9_loses_nothing_that_was_done(tmp_path: Path) -> None:
     process.wait()
     ((_, kept),) = found(str(path))
     assert kept >= max([29, *told])
+
+
+def test_reading_works_where_nothing_can_be_written(
+    settings: Settings, parameters: SiteParameters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(settings, parameters)
+    store.transaction(put("a", 7)).result(DEADLINE_S)
+    store.close()
+    real = store_module.connect
+
+    def read_only(path: Path) -> sqlite3.Connection:
+        raise sqlite3.OperationalError("attempt to write a readonly database")
+
+    monkeypatch.setattr(store_module, "connect", read_only)
+    store = Store(settings, parameters)
+
+    def look(db: sqlite3.Connection) -> Any:
+        return db.execute("SELECT * FROM sequence").fetchall()
+
+    assert store.reading(look).result(DEADLINE_S) == [("a", 7)]
+    with pytest.raises(StoreError, match="readonly"):
+        store.transaction(look).result(DEADLINE_S)
+    monkeypatch.setattr(store_module, "connect", real)
+    assert store.transaction(look).result(DEADLINE_S) == [("a", 7)]
+    store.close()
