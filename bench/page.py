@@ -32,10 +32,9 @@ from hil.world import World
 
 DATA = Path("../shared/data")
 SHOTS = (  # name, width, height, dark
-    ("page", 1280, 1640, False),
-    ("page-dark", 1280, 1640, True),
-    ("page-phone", 360, 2000, False),
-    ("page-phone-dark", 360, 2000, True),
+    ("page", 1280, 2240, False),
+    ("page-dark", 1280, 1000, True),
+    ("page-phone", 360, 800, False),
 )
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -106,7 +105,7 @@ def main() -> None:
     """Run the scenario, then take pictures or serve the page until Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenario", type=Path, nargs="?", default=Path("hil/scenarios/demo.toml"))
-    parser.add_argument("--until-h", type=float, default=18.4)
+    parser.add_argument("--until-h", type=float, default=13.6)
     parser.add_argument("-o", dest="folder", type=Path, default=Path("docs/images"))
     parser.add_argument("--serve", type=int, default=0, metavar="PORT")
     given = parser.parse_args()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from firmware.config import Site
+from firmware.config_models import Device
 from firmware.local_server import Snapshot
 from firmware.loop import Telemetry
 from firmware.web.http_request import Response
@@ -21,7 +22,6 @@ KINDS = {
 }
 CHECKED_EACH_TIME = (("Cache-Control", "no-cache"),)
 JSON = "application/json"
-KINDS_OF_DEVICES = ("pv", "wind", "battery", "generator", "grid")
 
 
 class Page:
@@ -70,11 +70,19 @@ class Page:
 def _about(site: Site) -> str:
     """What never changes, as the inside of a JSON object."""
     battery = site.battery[0] if site.battery else None
+    kinds: dict[str, tuple[Device, ...]] = {
+        "pv": site.pv,
+        "wind": site.wind,
+        "battery": site.battery,
+        "generator": site.generator,
+        "grid": (site.grid,) if site.grid else (),
+    }
     names = ("soc_min_frac", "reserve_soc_frac", "soc_max_frac")
     about = {
         "zone": site.site.timezone,
         "currency": site.site.currency,
-        "has": {kind: bool(getattr(site, kind)) for kind in KINDS_OF_DEVICES},
+        "has": {kind: bool(kinds[kind]) for kind in kinds},
+        "kinds": {device.name: kind for kind, devices in kinds.items() for device in devices},
         "limits": {name: getattr(battery, name, None) for name in names},
     }
     return json.dumps(about)[1:-1]

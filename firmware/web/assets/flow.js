@@ -16,7 +16,8 @@ const ICONS = {
 };
 
 /** What a device is doing, in one or two words. */
-function doing(kind, kw, status) {
+function doing(kind, kw, status, isGuess) {
+  if (isGuess && isKnown(kw)) return "estimated";
   if (kind === "grid" && status.grid && !status.grid.present) return "absent";
   if (kind === "generator" && status.generator && status.generator.phase !== "unknown") return status.generator.phase;
   if (!isKnown(kw)) return "unknown";
@@ -65,12 +66,12 @@ class Node {
   }
 
   /** Show a power; returns the sentence for those who cannot see it. */
-  show(kw, status, mostKw) {
+  show(kw, status, mostKw, isGuess) {
     const isAbsent = this.kind === "grid" && status.grid && !status.grid.present;
     const isUnknown = !isKnown(kw) && !isAbsent;
     const flows = isKnown(kw) && Math.abs(kw) > IDLE_KW;
-    const word = doing(this.kind, kw, status);
-    this.group.setAttribute("class", `node ${this.kind}${isUnknown ? " unknown" : ""}`);
+    const word = doing(this.kind, kw, status, isGuess);
+    this.group.setAttribute("class", `node ${this.kind}${isUnknown || isGuess ? " unknown" : ""}`);
     say(this.value, isKnown(kw) ? number(Math.abs(kw)) : isAbsent ? "\u2013" : "?");
     say(this.word, word);
     this.group.dataset.kw = isKnown(kw) ? String(kw) : "";
@@ -111,8 +112,12 @@ export class Flow {
     new ResizeObserver(() => this.last && this.show(...this.last)).observe(svg.parentElement);
   }
 
-  show(status, has) {
-    this.last = [status, has];
+  show(status, has, kinds) {
+    this.last = [status, has, kinds];
+    this._show(status, has, new Set(status.missing.map((name) => kinds[name])));
+  }
+
+  _show(status, has, missing) {
     const kinds = [...ABOVE, ...BELOW].filter((kind) => kind === "load" || has[kind]);
     const width = Math.round(this.svg.parentElement.clientWidth);
     const layout = `${kinds} ${width}`;
@@ -120,7 +125,7 @@ export class Flow {
     this.layout = layout;
     const powers = kinds.map((kind) => status.power_kw[kind]);
     const mostKw = Math.max(1, ...powers.filter(isKnown).map(Math.abs));
-    const said = this.nodes.map((node, index) => node.show(powers[index], status, mostKw));
+    const said = this.nodes.map((node, index) => node.show(powers[index], status, mostKw, missing.has(kinds[index])));
     this.svg.setAttribute("aria-label", `Power flow: ${said.join("; ")}`);
   }
 

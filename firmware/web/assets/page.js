@@ -50,7 +50,7 @@ function show(answer) {
   showHead(status, clock);
   showCharge(status, answer.limits);
   showFacts(status, answer.currency, has);
-  flow.show(status, has);
+  flow.show(status, has, answer.kinds);
   showWhy(status.setpoints);
   showOrders(status.orders);
   showDevices(status);

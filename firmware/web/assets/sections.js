@@ -65,7 +65,7 @@ export function showFacts(status, currency, has) {
   if (forecast) add("Forecast", `made ${span(forecast.age_s)} ago`, `by ${[...new Set([has.pv ? forecast.pv_source : "", forecast.load_source])].filter(Boolean).join("; ")}`);
   if (has.grid) add("Price now", `${number(price.buy, 3)} buying`, `${number(price.sell, 3)} selling, ${currency} per kWh`);
   if (status.irradiance_w_m2 !== null) add("Sunshine", `${number(status.irradiance_w_m2, 0)} W/m\u00b2`);
-  if (status.generator) add("Generator", status.generator.phase, timers(status.generator));
+  if (status.generator && timers(status.generator)) add("Generator", status.generator.phase, timers(status.generator));
   fill("facts", JSON.stringify(rows), () => rows.flatMap(([name, value, more]) => [
     element("dt", {}, name),
     element("dd", {}, value, more ? element("small", {}, ` ${more}`) : null),
@@ -157,7 +157,7 @@ function linkRow(link) {
   const waiting = isKnown(link.waiting) && link.waiting > 0 ? `${link.waiting} messages wait` : "";
   return {
     name: "MQTT", style: link.connected ? "is-good" : "is-bad", word: link.connected ? "connected" : "no connection",
-    about: [link.broker, waiting], error: [link.error ?? ""],
+    about: [link.broker, waiting], error: [link.problem],
   };
 }
 
