@@ -1,8 +1,8 @@
 """The local interface: a Unix socket that answers one line of JSON with another.
 
     {"get": "status"}     ->  {"ok": true, "age_s": 0.41, "status": {...}}
-    {"command": {...}}    ->  {"ok": true, "ack": {...}}     see `firmware.local_commands`
-    {"ack": "<id>"}       ->  {"ok": true, "ack": {...}}
+    {"command": {...}}    ->  {"ok": true, "ack": {...}, ...}    see `firmware.local_commands`
+    {"ack": "<id>"}       ->  {"ok": true, "ack": {...}, ...}
     anything else         ->  {"ok": false, "error": "..."}
 
 File permissions (0660) say who may ask and command. All of it happens in one thread that works in

@@ -12,6 +12,7 @@ from typing import Any
 from control.cycle import Decision
 from firmware.clock import SystemClock, process_age_s
 from firmware.config import Site
+from firmware.local_commands import LocalCommands
 from firmware.local_server import LocalServer, Snapshot, StatusAnswer
 from firmware.loop import Loop, Publisher, Telemetry
 from firmware.mqtt.link import Link
@@ -67,7 +68,7 @@ class Service:
             self._publishers.append(store)
         self._link = self._mqtt_link(store) if site.mqtt.host else None
         self._publishers.append(self._desk)
-        self._local = self._local_server(clock.monotonic) if site.local.socket else None
+        self._local = self._local_server(clock) if site.local.socket else None
         self._servers = build_servers(
             site, self.parameters, self._status, self.loop.timing, clock, self._publishers
         )
@@ -114,11 +115,12 @@ class Service:
         except OSError as error:
             log.error("no recording: %s", error)
 
-    def _local_server(self, monotonic: Callable[[], float]) -> LocalServer | None:
+    def _local_server(self, clock: SystemClock) -> LocalServer | None:
         """The local interface; what keeps it from working is not worth going without control."""
         snapshot, path = Snapshot(), Path(self._site.local.socket)
+        answer = StatusAnswer(snapshot, self._status, clock.monotonic)
         try:
-            server = LocalServer(path, StatusAnswer(snapshot, self._status, monotonic))
+            server = LocalServer(path, LocalCommands(self._desk, answer, clock.utc))
         except OSError as error:
             log.error("no local interface: %s: %s", path, error.strerror or error)
             return None

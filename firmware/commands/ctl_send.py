@@ -144,26 +144,27 @@ def _private_key(path: Path) -> Any:
 
 
 def _acknowledgements(path: Path, envelope: dict[str, Any], wait: bool) -> Iterator[dict[str, Any]]:
-    """Yield each acknowledgement that differs from the one before, as long as one may come."""
-    newest = _ask(path, {"command": envelope})
+    """Yield each acknowledgement, as long as one may come."""
+    *_, newest = _ask(path, {"command": envelope})
     yield newest
-    end_s = time.monotonic() + ANSWER_S
+    told, end_s = {newest["status"]}, time.monotonic() + ANSWER_S
     while newest["status"] in (*PENDING, *(STANDING if wait else ())):
         if time.monotonic() > end_s:
             return
         time.sleep(POLL_S)
-        found = _ask(path, {"ack": envelope["id"]})
-        if found["status"] != newest["status"]:
-            yield found
-            newest, end_s = found, time.monotonic() + EFFECT_S
+        for newest in _ask(path, {"ack": envelope["id"]}):
+            if newest["status"] not in told:
+                yield newest
+                told, end_s = told | {newest["status"]}, time.monotonic() + EFFECT_S
 
 
-def _ask(path: Path, request: dict[str, Any]) -> dict[str, Any]:
+def _ask(path: Path, request: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the acknowledgements so far, the newest last."""
     try:
-        acknowledgement: dict[str, Any] = ask(path, request)["ack"]
+        answer = ask(path, request)
+        return [*answer["earlier"], answer["ack"]]
     except LocalError as error:
         raise click.ClickException(str(error)) from None
-    return acknowledgement
 
 
 def _tell(acknowledgement: dict[str, Any], as_json: bool) -> None:

@@ -28,11 +28,12 @@ class Service:
     path: Path
     fate: list[tuple[str, str]] = field(default_factory=list)
     commands: list[dict[str, Any]] = field(default_factory=list)
+    earlier: list[dict[str, Any]] = field(default_factory=list)
     asked: int = 0
 
     def begin(self) -> None:
         self.fate = [("accepted", "until 14:00"), ("done", "")]
-        self.commands, self.asked = [], 0
+        self.commands, self.earlier, self.asked = [], [], 0
 
     def answer(self, line: bytes, _who: str) -> bytes:
         request = json.loads(line)
@@ -43,7 +44,7 @@ class Service:
             status, reason = self.fate[min(self.asked, len(self.fate) - 1)]
             self.asked += 1
         told = {**TOLD, "id": self.commands[-1]["id"], "status": status, "reason": reason}
-        return json.dumps({"ok": True, "ack": told}).encode() + b"\n"
+        return json.dumps({"ok": True, "ack": told, "earlier": self.earlier}).encode() + b"\n"
 
     def ctl(self, *words: object) -> Result:
         return run(*words, "--socket", self.path)
@@ -221,6 +222,16 @@ def test_it_may_fail_after_it_was_accepted(service: Service) -> None:
     service.asked = 0
     result = service.ctl("replan", "--no-wait")
     assert (result.exit_code, result.output) == (0, "accepted\n")
+
+
+def test_what_came_between_two_looks_is_told_too(service: Service) -> None:
+    service.fate = [("done", "")]
+    service.earlier = [
+        {**TOLD, "status": "accepted", "reason": "but held"},
+        {**TOLD, "status": "accepted", "reason": "but held"},
+    ]
+    result = service.ctl("replan")
+    assert (result.exit_code, result.output) == (0, "accepted: but held\ndone\n")
 
 
 def test_acknowledgements_for_programs(service: Service) -> None:
