@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from control.canonical import canonical
@@ -101,6 +101,7 @@ def largest_volume(book: Book) -> int:
 # --- what must hold ---------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(books())
 def test_equals_the_slow_implementation(book: Book) -> None:
     price, trades = slowly(book)
@@ -111,6 +112,7 @@ def test_equals_the_slow_implementation(book: Book) -> None:
     assert len(trades) == len(result.trades)
 
 
+@settings(deadline=None)
 @given(books(), st.randoms())
 def test_the_order_of_the_orders_changes_no_byte(book: Book, dice: random.Random) -> None:
     shuffled = list(book.orders)
@@ -119,6 +121,7 @@ def test_the_order_of_the_orders_changes_no_byte(book: Book, dice: random.Random
     assert canonical(again.to_dict()) == canonical(clear(book).to_dict())
 
 
+@settings(deadline=None)
 @given(books())
 def test_nobody_trades_outside_of_limits(book: Book) -> None:
     result = clear(book)
@@ -136,6 +139,7 @@ def test_nobody_trades_outside_of_limits(book: Book) -> None:
         assert (sold if order.side == "buy" else bought) == 0
 
 
+@settings(deadline=None)
 @given(books())
 def test_energy_and_money_balance(book: Book) -> None:
     result = clear(book)
@@ -146,6 +150,7 @@ def test_energy_and_money_balance(book: Book) -> None:
     assert all(t.wh >= 1 and t.buyer != t.seller for t in result.trades)
 
 
+@settings(deadline=None)
 @given(books())
 def test_the_volume_is_the_largest_at_one_price_and_nobody_better_is_left(book: Book) -> None:
     result = clear(book)
@@ -157,6 +162,7 @@ def test_the_volume_is_the_largest_at_one_price_and_nobody_better_is_left(book: 
     assert all(px >= result.price for px, _ in asks[result.volume_wh :])
 
 
+@settings(deadline=None)
 @given(books())
 def test_every_order_takes_part_or_is_listed(book: Book) -> None:
     rejected = clear(book).rejected
@@ -167,6 +173,7 @@ def test_every_order_takes_part_or_is_listed(book: Book) -> None:
     assert inside + outside == Counter((order.peer, order.side) for order in book.orders)
 
 
+@settings(deadline=None)
 @given(books(), st.integers(10**30, 10**40))
 def test_quantities_have_no_largest(book: Book, factor: int) -> None:
     huge = tuple(

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from control.market import clear
@@ -28,6 +28,7 @@ deals = st.lists(
 meters = st.fixed_dictionaries(dict.fromkeys(PEERS, readings))
 
 
+@settings(deadline=None)
 @given(deals, meters, st.integers(-9_000, 9_000), st.integers(0, 40_000))
 def test_money_adds_up_to_zero(
     deals: list[Deal], meters: dict[str, Metered | None], feed_in: int, margin: int
@@ -37,6 +38,7 @@ def test_money_adds_up_to_zero(
     assert result.fee_money == sum(deal.wh * deal.fee for deal in deals)
 
 
+@settings(deadline=None)
 @given(deals, meters)
 def test_energy_is_all_accounted_for(deals: list[Deal], meters: dict[str, Metered | None]) -> None:
     for line in settle(deals, meters, RETAIL, FEED_IN).lines:
@@ -47,6 +49,7 @@ def test_energy_is_all_accounted_for(deals: list[Deal], meters: dict[str, Metere
         assert line.provisional == (meter is None)
 
 
+@settings(deadline=None)
 @given(deals, meters, st.integers(1, 1000))
 def test_the_grid_loses_nothing_on_deviations(
     deals: list[Deal], meters: dict[str, Metered | None], fee: int
@@ -83,6 +86,7 @@ def deals_of(book: Book) -> list[Deal]:
     ]
 
 
+@settings(deadline=None)
 @given(streets())
 def test_who_keeps_to_its_word_is_never_worse_off_than_alone(
     street: tuple[Book, dict[str, Metered]],
@@ -94,6 +98,7 @@ def test_who_keeps_to_its_word_is_never_worse_off_than_alone(
         assert after.money >= before.money
 
 
+@settings(deadline=None)
 @given(deals, meters, meters)
 def test_corrections_add_up_to_zero_and_lead_from_one_to_the_other(
     deals: list[Deal], first: dict[str, Metered | None], later: dict[str, Metered | None]
