@@ -1,9 +1,10 @@
 """What becomes of thousands of trades when messages are lost and boxes die.
 
-Run as `python -m bench.protocol [--trades N] [--members N] [--seed N]`. Each row is a simulated street
-(`bench.protocol_street`): 5 % doubled messages, a fifth of them out of order, clocks off by up to 5 s;
-in rough weather a crash at 1 % of all points between saving and sending, down up to 90 s, and
-partitions of 10 to 300 s in 30 % of the slots. Exit status 1 when a trade was made by half or twice.
+Run as `python -m bench.protocol [--trades N] [--members N] [--seed N]`. Each row is a simulated
+street (`bench.protocol_street`): 5 % doubled messages, a fifth of them out of order, clocks off by up
+to 5 s; in rough weather also a crash at 1 % of all points between saving and sending, down up to
+90 s, and partitions of 10 to 300 s in 30 % of the slots. Exit status 1 when a trade was made by half
+or twice.
 """
 
 import sys
@@ -44,8 +45,8 @@ def row(weather: Weather, name: str, trades: int, members: int, seed: int) -> tu
         street.run(EPOCHS_AT_ONCE)
         epochs += EPOCHS_AT_ONCE
         v = judge(street)
-        parts = (v.possible, v.committed, v.possible_wh, v.committed_wh, v.split_brain)
-        parts += (v.double_sold, v.two_roots, v.in_doubt, v.messages)
+        made = (v.possible, v.committed, v.possible_wh, v.committed_wh)
+        parts = (*made, v.split_brain, v.double_sold, v.two_roots, v.in_doubt, v.messages)
         sums = [total + part for total, part in zip(sums, parts, strict=True)]
     wrong = sum(sums[4:8])
     cells = [
