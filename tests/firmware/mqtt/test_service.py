@@ -1,0 +1,196 @@
+"""A real service on the bench's devices, a real broker: what an operator and an archive see."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from firmware.config import load_site
+from firmware.local_client import LocalError, ask_status
+from hil.live import served
+from hil.scenario import LoadedScenario
+from hil.world import World
+from tests.firmware.mqtt.conftest import Broker, Listener, wait_for
+from tests.firmware.mqtt.schemas import check
+
+SITE = Path(__file__).parents[3] / "hil" / "scenarios" / "sites" / "realtime.toml"
+ROOT = "ng/1/clinic-02"
+SCENARIO = f"""
+[scenario]
+title = "now"
+site = "{SITE}"
+start = "2026-05-13T11:00:00Z"
+duration_h = 1.0
+seed = 5
+[weather]
+kind = "clear"
+[plant.battery]
+initial_soc_frac = 0.6
+"""
+TABLES = """
+[store]
+path = "{folder}/state.db"
+[mqtt]
+host = "127.0.0.1"
+port = {port}
+state_s = 1.0
+[[commands.source]]
+name = "supervisor-1"
+role = "supervisor"
+[[commands.source]]
+name = "homeassistant"
+role = "operator"
+"""
+
+
+@dataclass
+class Bench:
+    """Devices in real time, a broker, and services started on them."""
+
+    folder: Path
+    site: Path
+    environment: dict[str, str]
+    broker: Broker
+    process: "subprocess.Popen[bytes] | None" = None
+    sequence: int = field(default_factory=lambda: int(time.time()))
+
+    def start(self) -> None:
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "firmware", "run", "--config", str(self.site)],
+                env={**os.environ, **self.environment},
+                stderr=log,
+            )
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def status(self) -> dict[str, Any]:
+        try:
+            return ask_status(Path(load_site(self.site).local.socket))
+        except LocalError:
+            return {}
+
+    def order(self, op: str, **args: Any) -> str:
+        """Give a command as a supervisor; returns its id."""
+        self.sequence += 1
+        now_s = int(time.time())
+        envelope = {
+            "v": 1,
+            "id": str(uuid.uuid4()),
+            "iat": now_s,
+            "exp": now_s + 60,
+            "src": "supervisor-1",
+            "seq": self.sequence,
+            "op": op,
+            "args": args,
+        }
+        self.broker.send(f"{ROOT}/cmd", json.dumps(envelope))
+        return str(envelope["id"])
+
+
+@pytest.fixture
+def bench(tmp_path: Path, broker: Broker) -> Iterator[Bench]:
+    (tmp_path / "now.toml").write_text(SCENARIO)
+    world = World(LoadedScenario(tmp_path / "now.toml"), float(int(time.time())))
+    try:
+        with served(world, tmp_path, None) as (site, environment):
+            with site.open("a") as file:
+                file.write(TABLES.format(folder=tmp_path, port=broker.port))
+            made = Bench(tmp_path, site, environment, broker)
+            yield made
+            if made.process is not None and made.process.poll() is None:
+                made.process.kill()
+                made.process.wait()
+    finally:
+        world.close()
+
+
+def is_sent(listener: Listener, topic: str, what: Callable[[Any], bool]) -> Callable[[], bool]:
+    return lambda: any(what(payload) for payload in listener.payloads(f"{ROOT}/{topic}"))
+
+
+def test_a_day_in_the_life(bench: Bench, broker: Broker, listen: Callable[..., Listener]) -> None:
+    """State, commands, a broker that goes and comes, a kill: all of it by MQTT alone."""
+    bench.start()  # the broker is not there yet
+    wait_for(lambda: "link" in bench.status() and bench.status()["link"]["problem"])
+    broker.start()
+    listener = listen(broker)
+    wait_for(is_sent(listener, "mode", lambda mode: mode["mode"] == "auto"), lambda: bench.log)
+    wait_for(is_sent(listener, "battery/availability", lambda text: text == "online"))
+
+    wanted = bench.order("battery.setpoint", p_w=-700, ttl_s=60)
+
+    def is_set(schedule: dict[str, Any]) -> bool:
+        return any(
+            item["device"] == "battery"
+            and item["source"] == "supervisor"
+            and item["wanted"] == -700
+            for item in schedule["setpoints"]
+        )
+
+    wait_for(
+        is_sent(listener, "schedule", is_set),
+        lambda: [(a["status"], a["reason"]) for a in listener.payloads(f"{ROOT}/ack/{wanted}")],
+    )
+    said = [ack["status"] for ack in listener.payloads(f"{ROOT}/ack/{wanted}")]
+    assert said[:2] == ["received", "accepted"]
+    broker.send(f"{ROOT}/set/mode", "manual")
+    wait_for(is_sent(listener, "mode", lambda mode: mode["ordered"] == "manual"))
+    wait_for(is_sent(listener, "state", lambda state: state["energy_wh"] is not None))
+    for message in listener.received:
+        if not re.search("/cmd$|/set/", message["topic"]):
+            check(message["topic"], message["payload"])
+
+    broker.stop(signal.SIGKILL)
+    wait_for(lambda: not bench.status()["link"]["connected"])
+    broker.start()
+    later = listen(broker)
+    wait_for(is_sent(later, "mode", lambda mode: mode["ordered"] == "manual"))
+    assert bench.stop(signal.SIGKILL) != 0
+    wait_for(is_sent(later, "availability", lambda text: text == "offline"))  # the last will
+    assert "Traceback" not in bench.log
+
+
+def test_what_happens_while_nobody_listens_outlives_a_kill(
+    bench: Bench, broker: Broker, listen: Callable[..., Listener]
+) -> None:
+    """Events of three processes, two of them killed, arrive in order."""
+    for number in (signal.SIGKILL, signal.SIGKILL):
+        (bench.folder / "log").unlink(missing_ok=True)
+        bench.start()
+        wait_for(lambda: bench.status().get("mode", {}).get("name") == "auto", lambda: bench.log)
+        wait_for(lambda: bench.status()["link"]["waiting"] > 0)
+        time.sleep(0.5)  # it goes to the disk at the next look
+        bench.stop(number)
+    broker.start()
+    listener = listen(broker, f"{ROOT}/event")
+    bench.start()
+    wait_for(lambda: len({event["id"].rsplit("-", 2)[0] for event in events(listener)}) == 3)
+    ids = [event["id"] for event in events(listener)]
+    assert len(set(ids)) == len(ids)
+    assert [event["ts"] for event in events(listener)] == sorted(
+        event["ts"] for event in events(listener)
+    )
+    assert bench.stop() == 0
+    assert "Traceback" not in bench.log
+
+
+def events(listener: Listener) -> list[dict[str, Any]]:
+    return listener.payloads(f"{ROOT}/event")
