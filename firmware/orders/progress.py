@@ -99,7 +99,7 @@ def _battery(order: Order, telemetry: Telemetry, site: SiteParameters, since_s: 
         return Outcome(False, answer)
     if why.clips:
         clips = "; ".join(why.clips)
-        return Outcome("ramp" not in why.clips, f"{W_PER_KW * value_kw:.0f} W: {clips}")
+        return Outcome(why.clips[-1] != "ramp", f"{W_PER_KW * value_kw:.0f} W: {clips}")
     return Outcome(True, f"{W_PER_KW * value_kw:.0f} W")
 
 
