@@ -9,6 +9,8 @@ help:
 	@echo "make demo   one day of one nano-grid through the real loop, report in out/demo/"
 	@echo "make test   format, lint, types, import contracts, tests"
 	@echo "make venv   .venv with the nanogrid command"
+	@echo "make test-homeassistant"
+	@echo "            what it is told by MQTT, judged by Home Assistant itself"
 	@echo "make format apply the formatter"
 	@echo "make bench-loop, bench-faults, bench-footprint, bench-plan, bench-forecast, bench-fuzzy,"
 	@echo "            bench-market, bench-store, bench-kills"
@@ -50,6 +52,24 @@ test: dev system-packages
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --cov --cov-report=term
 
+# In an environment of its own: Home Assistant pins the versions of half of PyPI, for Python 3.11.
+HA_VERSION := 2024.3.3
+HA_VENV := .venv-homeassistant
+HA_PYTHON ?= $(firstword $(shell command -v python3.11) $(PYTHON))
+.PHONY: test-homeassistant
+test-homeassistant: dev $(HA_VENV)/.installed
+	@mkdir -p out
+	$(BIN)/python -m tests.homeassistant.payloads > out/homeassistant.json
+	$(HA_VENV)/bin/python tests/homeassistant/validate.py out/homeassistant.json
+
+$(HA_VENV)/.installed:
+	@$(HA_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	  echo "homeassistant $(HA_VERSION) needs Python 3.11; $(HA_PYTHON) is another (HA_PYTHON=...)" >&2; \
+	  exit 1; }
+	$(HA_PYTHON) -m venv $(HA_VENV)
+	$(HA_VENV)/bin/pip install -q --prefer-binary 'homeassistant==$(HA_VERSION)'
+	@touch $@
+
 format: dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -89,4 +109,4 @@ bench-kills: venv
 	$(BIN)/python -m bench.kills
 
 clean:
-	rm -rf $(VENV) out build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) $(HA_VENV) out build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

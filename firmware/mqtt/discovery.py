@@ -34,8 +34,6 @@ def discovery(
         "dev": {"ids": [f"nanogrid_{name}"], "name": name, "mf": "nanogrid", "sw": version},
         "o": {"name": "nanogrid", "sw": version},
         "avty_t": topics.of_site("availability"),
-        "pl_avail": ONLINE,
-        "pl_not_avail": OFFLINE,
         "cmps": components,
     }
 
