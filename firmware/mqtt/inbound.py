@@ -46,6 +46,7 @@ class Inbound:
         self._reply = reply
         self._utc = utc
         self._battery = site.battery[0].name if site.battery else ""
+        self._hears_births = site.mqtt.discovery
         self._seq = 0
         self.takes_simple = any(source.name == SOURCE for source in site.commands.source)
         self.announce = False  # Home Assistant has started and wants to know
@@ -57,7 +58,8 @@ class Inbound:
         simple = [self._topics.of_site("set/+")] if self.takes_simple else []
         if self.takes_simple and self._battery:
             simple.append(self._topics.of_device(self._battery, "set/+"))
-        return [self._topics.of_site("cmd"), self._topics.home_assistant, *simple]
+        births = [self._topics.home_assistant] if self._hears_births else []
+        return [self._topics.of_site("cmd"), *births, *simple]
 
     def take(self, message: MQTTMessage) -> None:
         """Take one message."""

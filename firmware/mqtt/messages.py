@@ -56,7 +56,7 @@ def wire(name: str, value: Any) -> tuple[str, Any]:
         if name.endswith(unit):
             return name.removesuffix(unit) + other, watt(value)
     if isinstance(value, float):
-        return name, round(value, 4) if math.isfinite(value) else None
+        return name, round(value, 5) if math.isfinite(value) else None
     return name, value
 
 
@@ -103,8 +103,8 @@ def site_state(
         "irradiance_w_m2": wire("irradiance_w_m2", status["irradiance_w_m2"])[1],
         "temperature_degc": wire("temperature_degc", sample.temperature_degc)[1],
         "price_per_kwh": {
-            "buy": round(sample.price_buy_per_kwh, 6),
-            "sell": round(sample.price_sell_per_kwh, 6),
+            "buy": wire("buy", sample.price_buy_per_kwh)[1],
+            "sell": wire("sell", sample.price_sell_per_kwh)[1],
         },
         "energy_wh": {name: watt(kwh) for name, kwh in energy_kwh.items()} or None,
         "alarms": list(status["alarms"]),
