@@ -27,6 +27,7 @@ class Following:
 
     battery_kw: float
     reason: str
+    splits: bool = False  # it stores a share of what the plan did not foresee
 
 
 def current_slot(plan: Plan | None, now_s: float) -> Slot | None:
@@ -79,7 +80,8 @@ def follow_on_grid(slot: Slot, net_kw: float, share_stored: float) -> Following:
         return Following(net_kw, "plan: store the surplus")
     foreseen_kw = max(0.0, -planned_kw - slot.grid_kw)
     extra_kw = share_stored * max(0.0, -net_kw - foreseen_kw)
-    return Following(max(net_kw, min(planned_kw, 0.0) - extra_kw), "plan: sell the surplus")
+    battery_kw = max(net_kw, min(planned_kw, 0.0) - extra_kw)
+    return Following(battery_kw, "plan: sell the surplus", splits=True)
 
 
 def follow_beside_generator(slot: Slot, net_kw: float) -> Following:

@@ -127,12 +127,16 @@ def _beside_grid(
     view: View, battery: BatteryParameters, net_kw: float, soc_frac: float
 ) -> list[Proposal]:
     net_kw -= view.plant.generator_kw or 0.0
-    share, why = _share_stored(view, soc_frac) if net_kw < 0 else (1.0, "")
+    share, words = _share_stored(view, soc_frac) if net_kw < 0 else (1.0, "")
     rule_kw = rules.self_consumption_kw(net_kw, soc_frac, battery, share)
-    proposals = [_power(battery, Level.RULES, rule_kw, "self-consumption" + why)]
+    reason = f"self-consumption; of the surplus {words}" if words else "self-consumption"
+    proposals = [_power(battery, Level.RULES, rule_kw, reason)]
     if view.slot is not None:
         following = follow_on_grid(view.slot, net_kw, share)
-        proposals.append(_power(battery, Level.PLAN, following.battery_kw, following.reason + why))
+        reason = following.reason
+        if following.splits and words:
+            reason += f"; of what it did not foresee {words}"
+        proposals.append(_power(battery, Level.PLAN, following.battery_kw, reason))
         if soc_frac <= battery.reserve_soc_frac:
             proposals.append(
                 Proposal(
@@ -179,11 +183,11 @@ def _share_stored(view: View, soc_frac: float) -> tuple[float, str]:
         1.0 - soc_frac,
     )
     if not all(map(math.isfinite, inputs)):
-        return 1.0, "; all surplus stored: price, hour or temperature unknown"
+        return 1.0, "all stored: price, hour or temperature unknown"
     made = split(*inputs, SurplusSettings(site.price_low_per_kwh, site.price_high_per_kwh))
     buyers = ("p2p",) if sample.interest_frac > 0 else ()
     shares = made.raw.shared_among("store", "export", *buyers)
-    return shares.store, f"; of the surplus {shares.store:.0%} stored"
+    return shares.store, f"{shares.store:.0%} stored"
 
 
 def _recovery(
@@ -221,7 +225,7 @@ def _generator(view: View) -> list[Proposal]:
     level, wanted, reason = _rule(view)
     wishes = [(level, wanted, reason)]
     if view.state.generator.low_soc:
-        wishes.append((Level.SAFETY, True, "island whose battery is nearly empty or cannot give"))
+        wishes.append((Level.SAFETY, True, _saving(view)))
     if is_strained(view.state, view.sample.t_s):
         wishes.append((Level.SAFETY, True, "island whose load is near what the battery can give"))
     planned = view.state.mode is not Mode.MANUAL and view.is_island
@@ -231,6 +235,21 @@ def _generator(view: View) -> list[Proposal]:
         Proposal(each, generator.name, Quantity.RUN, why, value=float(run))
         for each, run, why in wishes
     ]
+
+
+def _saving(view: View) -> str:
+    """Why an island's battery is saved: `low_soc` in words."""
+    plant, battery = view.plant, view.site.battery
+    if plant.grid_present:
+        return "the grid is back, but may not stay"
+    if plant.discharge_limit_kw is not None and plant.discharge_limit_kw <= 0.0:
+        return "island whose battery can give nothing"
+    if battery is None or plant.soc_frac is None:
+        return "island whose battery is unknown"
+    if plant.soc_frac < battery.soc_min_frac + LOW_SOC_MARGIN_FRAC:
+        return f"island whose battery is nearly empty: {plant.soc_frac:.0%}"
+    until_frac = battery.soc_min_frac + RECOVERED_FRAC
+    return f"island whose battery was nearly empty: {plant.soc_frac:.0%} of {until_frac:.0%}"
 
 
 def _planned(view: View, slot: Slot, soc_frac: float) -> tuple[Level, bool, str]:

@@ -78,7 +78,7 @@ def test_of_a_surplus_the_fuzzy_share_is_stored(build: Any) -> None:
 def test_with_nonsense_for_the_split_all_is_stored(build: Any, changes: dict[str, Any]) -> None:
     value, _, reason = decided(build, "battery", replace(CALM, load_kw=0.0), **changes)
     assert value == -1.0
-    assert "all surplus stored" in reason
+    assert "of the surplus all stored: price, hour" in reason
 
 
 def test_buyers_in_the_market_and_the_temperature_count(build: Any) -> None:
