@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from control.records import Event, Level, Orders, Severity
+from control.records import Level, Orders, Severity
 from control.site import SiteParameters
 from control.state import Mode, State
 from firmware.clock import Clock
@@ -20,7 +20,7 @@ from firmware.orders.checks import (
     untimely,
 )
 from firmware.orders.envelope import Command, EnvelopeError, is_signed, parse, validated
-from firmware.orders.journal import Acknowledgement, Journal, Now
+from firmware.orders.journal import Journal, Now
 from firmware.orders.pace import Allowance
 from firmware.orders.progress import outcome, time_s
 from firmware.orders.standing import (
@@ -34,46 +34,30 @@ from firmware.orders.standing import (
     placed,
     said,
 )
+from firmware.orders.telling import (
+    LOCAL,
+    Acknowledgement,
+    Notices,
+    Sender,
+    Tell,
+    Way,
+    make_acknowledgement,
+    on_site,
+    sender_of,
+    tell_nobody,
+)
 
-VERSION = 1
-LOCAL = "local"  # the source of commands from the box itself
 NOT_LOCAL = ("src", "seq", "sig")
 GRID_OPERATOR_S = 86400  # nobody on site may lift a grid operator's limit: so it ends by itself
 RATE_PER_S = 10.0  # per source
-REFUSALS, REFUSALS_PER_S = 30.0, 0.1  # that become events: the card's write budget
-NOTICES = 100  # events that wait for the next cycle
 RECENT = 20  # compositions of orders that cycles may still speak of
-ID_LENGTH = 64
-
-Tell = Callable[[Acknowledgement], None]
-SEVERITIES = {"rejected": Severity.WARNING, "failed": Severity.WARNING}
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How a command came in."""
-
-    name: str  # "mqtt" or "local"
-    retained: bool = False
-    who: str = ""  # the user, on the local socket
-
-
-@dataclass(frozen=True, slots=True)
-class _Sender:
-    """Who gets the acknowledgements of one command, and what is in all of them."""
-
-    id: str
-    op: str
-    src: str
-    tell: Tell
-    by: str = ""  # the source, for people
 
 
 @dataclass(slots=True)
 class _Case:
     """An accepted command that is not over."""
 
-    sender: _Sender
+    sender: Sender
     watched_since_s: float | None = None  # the first cycle that had the order, after start-up
 
 
@@ -93,21 +77,20 @@ class Clerk:
         self._site = site
         self._sources = {source.name: source for source in sources}
         self._journal = journal
+        self.notices = Notices(clock)
         self._clock = clock
         self._boot = boot
         self._clock_problem = clock_problem
         self._rate = Allowance(RATE_PER_S, RATE_PER_S)
-        self._refusals = Allowance(REFUSALS, REFUSALS_PER_S)
-        self._untold = 0  # refusals that became no event
         self._state: State | None = None
         self._replans = 0
         self._may_acknowledge = True
-        self.tell_of_restored: Tell = _tell_nobody
-        self._notices: deque[Event] = deque(maxlen=NOTICES)
+        self.tell_of_restored: Tell = tell_nobody
         self._recent: deque[tuple[Orders, frozenset[str]]] = deque(maxlen=RECENT)
         self._standing: Standing = ()
         self._cases: dict[str, _Case] = {}
-        self._restore(journal.load(self._now()))
+        now = self._now()
+        self._restore(journal.load(now), now)
 
     @property
     def standing(self) -> Standing:
@@ -124,12 +107,13 @@ class Clerk:
         """Whether cycles have to be looked at."""
         return not self._may_acknowledge or any(not order.done for order in self._standing)
 
-    def notices(self) -> tuple[Event, ...]:
-        """Events since the last call; from any thread."""
-        found = []
-        while self._notices:
-            found.append(self._notices.popleft())
-        return tuple(found)
+    def received(self, raw: bytes, way: Way) -> Acknowledgement | None:
+        """The acknowledgement of a command that waits, if it has an id; from any thread."""
+        try:
+            sender = sender_of(parse(raw), way, tell_nobody)
+        except EnvelopeError:
+            return None
+        return None if sender is None else self._acknowledgement(sender, "received")
 
     # --- a command -----------------------------------------------------------------------------
 
@@ -138,11 +122,11 @@ class Clerk:
         try:
             plain = parse(raw)
         except EnvelopeError as error:
-            self._drop(way, str(error))
+            self.notices.dropped(way.name, str(error))
             return
-        sender = _sender(plain, way, tell)
+        sender = sender_of(plain, way, tell)
         if sender is None:
-            self._drop(way, "no usable id")
+            self.notices.dropped(way.name, "no usable id")
         elif way.retained:
             self._refuse(sender, "retained: a command is never followed from the broker's memory")
         elif not self._is_in_time(sender.src):
@@ -150,7 +134,7 @@ class Clerk:
         else:
             self._consider(plain, way, sender)
 
-    def _consider(self, plain: dict[str, Any], way: Way, sender: _Sender) -> None:
+    def _consider(self, plain: dict[str, Any], way: Way, sender: Sender) -> None:
         try:
             command = validated(_completed(plain, way))
         except EnvelopeError as error:
@@ -169,7 +153,7 @@ class Clerk:
         else:
             self._decide(command, way, sender, met)
 
-    def _decide(self, command: Command, way: Way, sender: _Sender, met: Circumstances) -> None:
+    def _decide(self, command: Command, way: Way, sender: Sender, met: Circumstances) -> None:
         """From here on the command counts: its number is used up, whatever becomes of it."""
         sender.tell(self._acknowledgement(sender, "received"))
         order = self._order(command, way)
@@ -210,7 +194,7 @@ class Clerk:
         )
         return replace(order, expires_t_s=now.t_s + _ttl_s(order))
 
-    def _accept(self, order: Order, sender: _Sender) -> None:
+    def _accept(self, order: Order, sender: Sender) -> None:
         """On the disk first, then for the loop, then told."""
         standing, ended = placed(self._standing, order)
         self._journal.generation += 1
@@ -280,9 +264,10 @@ class Clerk:
         if case.watched_since_s is None:
             case.watched_since_s = now_s
         found = outcome(order, telemetry, self._site, case.watched_since_s)
-        if found.done:
+        late = now_s - case.watched_since_s >= time_s(order, self._site)
+        if found.done or (late and found.moving):
             self._done(order, found.why)
-        elif found.hopeless or now_s - case.watched_since_s >= time_s(order, self._site):
+        elif found.hopeless or late:
             self._standing = tuple(other for other in self._standing if other is not order)
             self._compose()
             self._end(order, "failed", found.why)
@@ -303,23 +288,20 @@ class Clerk:
         sender = self._cases.pop(order.id).sender
         self._conclude(sender, status, reason, said(order.op, order.args))
 
-    def _restore(self, standing: Standing) -> None:
+    def _restore(self, standing: Standing, now: Now) -> None:
         """Let stand what an earlier process left, but for acknowledgements of alarms.
 
         There may be an alarm by now that the operator has not seen.
         """
-        self._standing = tuple(order for order in standing if order.op != "alarm.acknowledge")
         for order in standing:
-            tell = _tell_nobody if order.local else self._tell_of_restored
-            sender = _Sender(order.id, order.op, order.src, tell, _by(order.who) or order.src)
+            if order.op == "alarm.acknowledge":
+                order = replace(order, expires_t_s=now.t_s)
+            tell = tell_nobody if order.local else self._tell_of_restored
+            sender = Sender(order.id, order.op, order.src, tell, on_site(order.who) or order.src)
             self._cases[order.id] = _Case(sender)
-            if order in self._standing:
-                text = f"stands after the restart: {order.text}, {order.until}"
-                self._notices.append(Event(Severity.INFO, "command", text))
-            else:
-                self._end(
-                    order, "failed", "the controller has restarted; see whether it is cleared"
-                )
+            self._standing += (order,)
+            if order.expires_t_s > now.t_s:
+                self.notices.add(Severity.INFO, f"stands after the restart: {order.text}")
         self._compose()
 
     def _tell_of_restored(self, acknowledgement: Acknowledgement) -> None:
@@ -327,67 +309,39 @@ class Clerk:
 
     # --- telling -------------------------------------------------------------------------------
 
-    def _conclude(self, sender: _Sender, status: str, reason: str, what: str) -> None:
+    def _conclude(self, sender: Sender, status: str, reason: str, what: str) -> None:
         """Remember, log and tell a status."""
         acknowledgement = self._acknowledgement(sender, status, reason)
         self._journal.note(acknowledgement)
         self._tell(sender, acknowledgement, what)
 
-    def _tell(self, sender: _Sender, acknowledgement: Acknowledgement, what: str) -> None:
-        status, reason = acknowledgement["status"], acknowledgement["reason"]
-        text = f"{what}, by {sender.by}: {status}" + (f": {reason}" if reason else "")
-        severity = SEVERITIES.get(status, Severity.INFO)
-        self._notices.append(Event(severity, "command", text))
+    def _tell(self, sender: Sender, acknowledgement: Acknowledgement, what: str) -> None:
+        self.notices.decided(sender, acknowledgement, what)
         sender.tell(acknowledgement)
 
-    def _refuse(self, sender: _Sender, reason: str, *, counts: bool = False) -> None:
+    def _refuse(self, sender: Sender, reason: str, *, counts: bool = False) -> None:
         """Tell a refusal; one of a command that counts is remembered."""
         acknowledgement = self._acknowledgement(sender, "rejected", reason)
         if counts:
             self._journal.note(acknowledgement)
-        what = sender.op or "a command"
-        self._notice_refusal(
-            f"{what} of {sender.src or 'nobody'} ({sender.id}): rejected: {reason}"
-        )
+        self.notices.refused(sender, reason)
         sender.tell(acknowledgement)
 
-    def _drop(self, way: Way, reason: str) -> None:
-        """What has no id cannot be answered."""
-        self._notice_refusal(f"dropped, by {way.name}: {reason}")
-
-    def _notice_refusal(self, text: str) -> None:
-        if not self._refusals.takes("", self._clock.monotonic()):
-            self._untold += 1
-            return
-        if self._untold:
-            text += f"; and {self._untold} more refusals before"
-            self._untold = 0
-        self._notices.append(Event(Severity.WARNING, "command", text))
-
-    def _acknowledgement(self, sender: _Sender, status: str, reason: str = "") -> Acknowledgement:
-        return {
-            "v": VERSION,
-            "id": sender.id,
-            "op": sender.op,
-            "src": sender.src,
-            "status": status,
-            "reason": reason,
-            "t": round(self._clock.utc(), 3),
-            "gen": self._journal.generation,
-        }
+    def _acknowledgement(self, sender: Sender, status: str, reason: str = "") -> Acknowledgement:
+        return make_acknowledgement(
+            sender, status, reason, self._clock.utc(), self._journal.generation
+        )
 
     # --- small things --------------------------------------------------------------------------
 
     def _compose(self) -> None:
         """Make anew what the loop follows."""
-        wanted = any(order.op == "alarm.acknowledge" for order in self._standing)
+        standing, _ = expired(self._standing, self._clock.monotonic())
+        wanted = any(order.op == "alarm.acknowledge" for order in standing)
         orders = orders_for(
-            self._standing,
-            self._site,
-            self._replans,
-            acknowledge=wanted and self._may_acknowledge,
+            standing, self._site, self._replans, acknowledge=wanted and self._may_acknowledge
         )
-        self._recent.append((orders, frozenset(order.id for order in self._standing)))
+        self._recent.append((orders, frozenset(order.id for order in standing)))
 
     def _met(self, way: Way) -> Circumstances:
         now = self._now()
@@ -410,26 +364,6 @@ class Clerk:
         return self._rate.takes(name, self._clock.monotonic())
 
 
-def _sender(plain: Mapping[str, Any], way: Way, tell: Tell) -> _Sender | None:
-    """Whom to answer; None without an id that a topic may bear."""
-    id, op, src = plain.get("id"), plain.get("op"), plain.get("src")
-    if not isinstance(id, str) or not 0 < len(id) <= ID_LENGTH:
-        return None
-    if not all(letter.isascii() and (letter.isalnum() or letter in "-_") for letter in id):
-        return None
-    source = LOCAL if way.name == LOCAL else src
-    return _Sender(id, _short(op), _short(source), tell, _by(way.who) or _short(source))
-
-
-def _by(who: str) -> str:
-    return f"{who}, on site" if who else ""
-
-
-def _short(text: object) -> str:
-    """A name as it was given, if it can be one."""
-    return text if isinstance(text, str) and len(text) <= ID_LENGTH and text.isprintable() else ""
-
-
 def _completed(plain: Mapping[str, Any], way: Way) -> Mapping[str, Any]:
     """The envelope with what only commands from elsewhere bear. Raises EnvelopeError."""
     if way.name != LOCAL:
@@ -447,7 +381,3 @@ def _ttl_s(order: Order) -> float:
     if ttl_s is None and order.op in GRID_LIMITS and order.level is Level.GRID_OPERATOR:
         return GRID_OPERATOR_S
     return FOREVER_S if ttl_s is None else float(ttl_s)
-
-
-def _tell_nobody(_: Acknowledgement) -> None:
-    """Nobody asks any more."""

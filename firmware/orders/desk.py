@@ -12,9 +12,10 @@ from control.site import SiteParameters
 from firmware.clock import Clock
 from firmware.config_operation import CommandSource
 from firmware.loop import Telemetry
-from firmware.orders.clerk import LOCAL, Clerk, Tell, Way
+from firmware.orders.clerk import Clerk
 from firmware.orders.clock_sync import clock_problem
-from firmware.orders.journal import Acknowledgement, Disk, Journal
+from firmware.orders.journal import Disk, Journal
+from firmware.orders.telling import LOCAL, Acknowledgement, Tell, Way
 from firmware.store_restore import boot_id
 
 __all__ = ["Desk", "Way"]
@@ -62,6 +63,8 @@ class Desk:
             self._remember(acknowledgement)
             tell(acknowledgement)
 
+        if way.name == LOCAL:
+            self._remember(self._clerk.received(raw, way))
         try:
             self._inbox.put_nowait((raw, way, heard if way.name == LOCAL else tell))
         except queue.Full:
@@ -78,7 +81,7 @@ class Desk:
 
     def notices(self) -> tuple[Event, ...]:
         """What has been decided about commands since the last call, for the next cycle to tell."""
-        return self._clerk.notices()
+        return self._clerk.notices.take()
 
     def acknowledgement(self, id: str) -> Acknowledgement | None:
         """The newest acknowledgement of a command, None for one that is not known.
@@ -103,7 +106,9 @@ class Desk:
         self._wake.set()
         self._thread.join(CLOSE_S)
 
-    def _remember(self, acknowledgement: Acknowledgement) -> None:
+    def _remember(self, acknowledgement: Acknowledgement | None) -> None:
+        if acknowledgement is None:
+            return
         self._asked[acknowledgement["id"]] = acknowledgement
         while len(self._asked) > ASKED:
             del self._asked[next(iter(self._asked))]

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from control.records import Level
 from firmware.orders.standing import FOREVER_S, Order, Standing
+from firmware.orders.telling import Acknowledgement
 from firmware.store_schema import StoreError
 
 log = logging.getLogger("nanogrid")
@@ -27,7 +28,6 @@ LATER_S = 60.0  # what may follow is written so often
 TRIM_EVERY = 1000  # new ids
 FORMAT = 1
 T = TypeVar("T")
-Acknowledgement = dict[str, Any]
 
 
 class Disk(Protocol):

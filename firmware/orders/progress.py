@@ -25,6 +25,7 @@ class Outcome:
     done: bool
     why: str = ""
     hopeless: bool = False  # waiting helps nothing
+    moving: bool = False  # on its way: when its time is over, that is good enough
 
 
 def outcome(order: Order, telemetry: Telemetry, site: SiteParameters, since_s: float) -> Outcome:
@@ -42,8 +43,8 @@ def outcome(order: Order, telemetry: Telemetry, site: SiteParameters, since_s: f
     if order.op == "alarm.acknowledge":
         return _acknowledged(telemetry)
     if order.op == "trade.set":
-        trading = telemetry.orders.trading
-        return Outcome(trading == order.args["on"], "another order stops trade")
+        done = telemetry.orders.trading == order.args["on"]
+        return Outcome(done, "" if done else "another order stops trade")
     return Outcome(True, _said(order, telemetry))
 
 
@@ -78,7 +79,7 @@ def _why(telemetry: Telemetry, device: str, quantity: Quantity) -> Explanation |
 
 
 def _is_ours(order: Order, why: Explanation) -> bool:
-    return why.source == order.level.title and why.reason == order.text
+    return why.source == order.level.title and why.reason == order.reason
 
 
 def _overruled(telemetry: Telemetry, why: Explanation | None) -> str:
@@ -97,10 +98,11 @@ def _battery(order: Order, telemetry: Telemetry, site: SiteParameters, since_s: 
     answer = _answer(telemetry, name, Quantity.POWER_KW, value_kw, since_s)
     if answer:
         return Outcome(False, answer)
-    if why.clips:
-        clips = "; ".join(why.clips)
-        return Outcome(why.clips[-1] != "ramp", f"{W_PER_KW * value_kw:.0f} W: {clips}")
-    return Outcome(True, f"{W_PER_KW * value_kw:.0f} W")
+    text = f"{W_PER_KW * value_kw:.0f} W"
+    if why.clips and why.clips[-1] == "ramp":
+        return Outcome(False, f"{text}, on its way", moving=True)
+    clips = [clip for clip in why.clips if clip != "ramp"]
+    return Outcome(True, f"{text}: {'; '.join(clips)}" if clips else text)
 
 
 def _pv(order: Order, telemetry: Telemetry, site: SiteParameters, since_s: float) -> Outcome:

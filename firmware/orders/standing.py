@@ -34,10 +34,19 @@ class Order:
     done: bool = False  # it has been in force
 
     @property
+    def name(self) -> str:
+        """Who gave it."""
+        return f"{self.who}, on site" if self.local and self.who else self.src
+
+    @property
     def by(self) -> str:
-        """Who gave it, for people."""
-        name = f"{self.who}, on site" if self.local and self.who else self.src
-        return f"{self.level.title} ({name})"
+        """Who gave it, and as what."""
+        return f"{self.level.title} ({self.name})"
+
+    @property
+    def reason(self) -> str:
+        """The order beside its level."""
+        return f"{said(self.op, self.args)}, by {self.name}"
 
     @property
     def rank(self) -> tuple[Level, bool]:
@@ -198,7 +207,7 @@ def orders_for(
 
 def _proposals(standing: Standing, site: SiteParameters) -> Iterator[Proposal]:
     for order in sorted(standing, key=lambda order: not order.local):  # the first wins a tie
-        level, end_s, text = order.level, order.expires_t_s, order.text
+        level, end_s, text = order.level, order.expires_t_s, order.reason
         if order.op == "battery.setpoint" and site.battery:
             name, power_kw = site.battery.name, order.args["p_w"] / W_PER_KW
             yield Proposal(level, name, Quantity.POWER_KW, text, power_kw, expires_t_s=end_s)
