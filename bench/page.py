@@ -32,7 +32,7 @@ from hil.world import World
 
 DATA = Path("../shared/data")
 SHOTS = (  # name, width, height, dark
-    ("page", 1280, 2240, False),
+    ("page", 1280, 2540, False),
     ("page-dark", 1280, 1000, True),
     ("page-phone", 360, 800, False),
 )

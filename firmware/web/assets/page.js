@@ -54,7 +54,7 @@ function show(answer) {
   showWhy(status.setpoints);
   showOrders(status.orders);
   showDevices(status);
-  showEvents(answer.events, clock);
+  showEvents(answer.events, clock, status.utc);
   showMachine(status);
   document.body.dataset.cycle = status.cycle;
 }

@@ -161,10 +161,10 @@ function linkRow(link) {
   };
 }
 
-export function showEvents(events, clock) {
+export function showEvents(events, clock, utc) {
   fill("events", JSON.stringify(events), () => events.length
     ? events.slice(0, 14).map((event) => element("li", { class: event.severity },
-      element("time", { datetime: event.utc }, clock.second(event.utc)),
+      element("time", { datetime: event.utc }, clock.when(event.utc, utc)),
       element("span", {}, event.severity === "info" ? null : element("b", {}, `${event.severity}: `), `${event.key}: ${event.text}`)))
     : [element("li", { class: "note" }, "Nothing yet since the program started.")]);
 }

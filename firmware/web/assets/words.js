@@ -65,9 +65,16 @@ export class Clock {
     this.zone = zone;
     this.minutes = make({ hour: "2-digit", minute: "2-digit" });
     this.seconds = make({ hour: "2-digit", minute: "2-digit", second: "2-digit" });
+    this.dated = make({ day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
     this.full = make({ weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" });
   }
   minute(utcS) { return this.minutes.format(new Date(1000 * utcS)); }
+  /** The time of day of an event, with its date when it is not of the last hours. */
+  when(iso, nowIso) {
+    if (!iso) return UNKNOWN;
+    const isRecent = Math.abs(new Date(nowIso) - new Date(iso)) < 64800000;
+    return isRecent ? this.second(iso) : this.dated.format(new Date(iso));
+  }
   second(iso) { return iso ? this.seconds.format(new Date(iso)) : UNKNOWN; }
   moment(iso) { return iso ? this.full.format(new Date(iso)) : "time unknown"; }
 }
