@@ -50,8 +50,7 @@ def _explained(setpoint: Mapping[str, Any]) -> Iterator[str]:
 
 def _who(source: str, reason: str) -> str:
     """Source and reason; some reasons name their source already."""
-    named = reason.startswith(f"{source}: ") or f", by {source} " in reason
-    return reason if named else f"{source}: {reason}"
+    return reason if reason.startswith(f"{source}: ") else f"{source}: {reason}"
 
 
 def in_words(quantity: str, value: float | None) -> str:
