@@ -8,6 +8,8 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.protocols import Validator
 
+from firmware.orders.envelope import ADAPTER
+
 FOLDER = Path(__file__).parents[3] / "docs" / "schemas"
 TOPICS = (  # below ng/1/SITE/; a device's state names its kind
     (r"state", "state"),
@@ -51,3 +53,20 @@ def check(topic: str, payload: str) -> str:
         name = name.format(kind=value["kind"])
     validator(name).validate(value)
     return name
+
+
+def command_schema() -> dict[str, Any]:
+    """The schema of `cmd`, as the program itself checks it."""
+    made = ADAPTER.json_schema(by_alias=True)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:nanogrid:mqtt:1:command",
+        "title": "ng/1/S/cmd",
+        "description": "A command. QoS 1, never retained; unknown fields are refused. Powers in W,"
+        " times in seconds since 1970 UTC.",
+        **made,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(command_schema(), indent=1, ensure_ascii=False))

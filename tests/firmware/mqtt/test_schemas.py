@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from control.records import Advice, Observed, Plan
 from tests.firmware.mqtt.conftest import Broker, Links, Listener, wait_for
-from tests.firmware.mqtt.schemas import FOLDER, check, load, validator
+from tests.firmware.mqtt.schemas import FOLDER, check, command_schema, load, validator
 
 SITE = "ng/1/clinic-01"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
@@ -22,6 +22,11 @@ def test_a_schema_is_one_and_says_which(name: str) -> None:
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert schema["$id"] == f"urn:nanogrid:mqtt:1:{name}"
     assert schema["description"]
+
+
+def test_the_schema_of_commands_is_what_the_program_checks() -> None:
+    """Made anew by `python -m tests.firmware.mqtt.schemas > docs/schemas/command.json`."""
+    assert load("command") == command_schema()
 
 
 def test_powers_and_energies_have_units_in_their_descriptions() -> None:
