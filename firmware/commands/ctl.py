@@ -59,6 +59,8 @@ def mode(mode: str, ttl_s: int | None) -> Operation:
     \b
       nanogrid ctl mode manual --for 1h
     """
+    if mode == "auto" and ttl_s is not None:
+        raise click.UsageError("auto needs no --for: nothing follows it")
     return "mode.set", _args(mode=mode, ttl_s=ttl_s)
 
 
@@ -202,6 +204,8 @@ def trade(switch: str, ttl_s: int | None) -> Operation:
     \b
       nanogrid ctl trade off --for 6h
     """
+    if switch == "on" and ttl_s is not None:
+        raise click.UsageError("on needs no --for: nothing follows it")
     return "trade.set", _args(on=switch == "on", ttl_s=ttl_s)
 
 

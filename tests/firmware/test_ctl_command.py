@@ -77,7 +77,8 @@ def service(listening: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
     ("words", "op", "args"),
     [
         ("mode manual", "mode.set", {"mode": "manual"}),
-        ("mode auto --for 90m", "mode.set", {"mode": "auto", "ttl_s": 5400}),
+        ("mode auto", "mode.set", {"mode": "auto"}),
+        ("mode stopped --for 90m", "mode.set", {"mode": "stopped", "ttl_s": 5400}),
         ("battery -2.0 --for 30m", "battery.setpoint", {"p_w": -2000, "ttl_s": 1800}),
         ("battery --for 1h30m -2", "battery.setpoint", {"p_w": -2000, "ttl_s": 5400}),
         (
@@ -156,6 +157,8 @@ def test_a_table_that_is_none(service: Service, tmp_path: Path, text: str, said:
         "",
         "mode",
         "mode sleep",
+        "mode auto --for 1h",
+        "trade on --for 1h",
         "battery -2.0",
         "battery --for 30m",
         "battery lots --for 30m",
