@@ -21,7 +21,13 @@ def view(document: Document) -> RenderableType:
     parts += [_powers(document), _devices(document), _setpoints(document)]
     parts += [
         Text(line)
-        for line in (_generator(document), _plan(document), _servers(document), _loop(document))
+        for line in (
+            _generator(document),
+            _plan(document),
+            _servers(document),
+            _link(document),
+            _loop(document),
+        )
         if line
     ]
     return Group(*parts)
@@ -115,6 +121,16 @@ def _plan(document: Document) -> str:
     if forecast:
         said.append(f"forecast: PV {forecast['pv_source']}, load {forecast['load_source']}")
     return "; ".join(said)
+
+
+def _link(document: Document) -> str:
+    """The broker while there is no connection, or while it refuses something."""
+    link = document["link"]
+    if link is None or (link["connected"] and not link["refused"]):
+        return ""
+    refused = f"refuses {', '.join(link['refused'])}" if link["refused"] else "not connected yet"
+    said = link["problem"] or refused
+    return f"mqtt: {link['broker']}: {said}; {link['waiting']} messages wait"
 
 
 def _servers(document: Document) -> str:

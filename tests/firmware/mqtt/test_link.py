@@ -1,5 +1,6 @@
 """The link and a real broker: absent, restarted, hung, refusing; commands and discovery."""
 
+import io
 import itertools
 import json
 import logging
@@ -8,12 +9,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from firmware.mqtt import link as link_module
+from firmware.status_view import view
 from tests.firmware.mqtt.conftest import Broker, Links, Listener, Proxy, ThreadDisk, wait_for
 
 SITE = "ng/1/clinic-01"
@@ -327,6 +331,11 @@ def test_the_status_tells_it(broker: Broker, links: Links) -> None:
     links.cycle(link, events=2)
     wait_for(lambda: link.status.waiting == 2)
     assert link.status.problem == "connection refused"
+    shown = io.StringIO()
+    cycle = links.cycles[0]
+    document = {**links.document(cycle), "age_s": 0.1, "link": asdict(link.status)}
+    Console(file=shown, width=200).print(view(document))
+    assert f"mqtt: 127.0.0.1:{broker.port}: connection refused; 2 messages wait" in shown.getvalue()
     assert link.status.since_utc_s == pytest.approx(time.time(), abs=60)
     broker.start()
     wait_for(lambda: link.status.connected and not link.status.waiting)
