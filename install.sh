@@ -4,6 +4,7 @@ set -euo pipefail
 
 readonly OPT=/opt/nanogrid CONFIG=/etc/nanogrid STATE=/var/lib/nanogrid
 readonly UNIT=/etc/systemd/system/nanogrid.service
+readonly BACK_OFF=$UNIT.d/back-off.conf BACK_OFF_FROM=254
 readonly HARDWARE_WATCHDOG=/etc/systemd/system.conf.d/nanogrid-watchdog.conf
 readonly COMMAND=/usr/local/bin/nanogrid
 readonly ACCOUNT=nanogrid GROUPS_WANTED="dialout spi gpio"
@@ -128,11 +129,26 @@ make_release() {
     touch "$release/complete"
 }
 
+# The example, with what a service wants: a memory and a socket where the unit lets it have them.
+default_site() {
+    sed -e '/^\[local\]/,/^\[/ s|^# socket = "" .*|socket = "/run/nanogrid/nanogrid.sock"  # nanogrid status, why, ctl|' \
+        -e '/^\[store\]/,/^\[/ s|^# path = "" .*|path = "'"$STATE"'/state.db"   # what survives a restart|' \
+        "$SOURCE/examples/site.toml"
+}
+
 put_config() {
     install -d -m 0750 -o root -g "$ACCOUNT" "$CONFIG"
     [ -e "$CONFIG/site.toml" ] && return
-    install -m 0640 -o root -g "$ACCOUNT" "$SOURCE/examples/site.toml" "$CONFIG/site.toml.new"
+    install -m 0640 -o root -g "$ACCOUNT" /dev/null "$CONFIG/site.toml.new"
+    default_site >"$CONFIG/site.toml.new"
     mv "$CONFIG/site.toml.new" "$CONFIG/site.toml"
+}
+
+# Whether systemd can let the pauses between restarts grow.
+can_back_off() {
+    local version
+    version=$(systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
+    [ "${version:-0}" -ge "$BACK_OFF_FROM" ]
 }
 
 check_config() {
@@ -148,6 +164,7 @@ switch_to() {
     mv -T "$OPT/next" "$OPT/current"
     ln -sfn "$OPT/current/venv/bin/nanogrid" "$COMMAND"
     install -m 0644 "$SOURCE/systemd/nanogrid.service" "$UNIT"
+    if can_back_off; then install -D -m 0644 "$SOURCE/systemd/back-off.conf" "$BACK_OFF"; fi
     if is_raspberry_pi; then
         install -D -m 0644 "$SOURCE/systemd/hardware-watchdog.conf" "$HARDWARE_WATCHDOG"
     fi
@@ -166,7 +183,7 @@ what_next() {
         echo "The service was running and has been restarted: journalctl -u nanogrid -f"
         return
     fi
-    if cmp -s "$SOURCE/examples/site.toml" "$CONFIG/site.toml"; then
+    if default_site | cmp -s - "$CONFIG/site.toml"; then
         echo "The service is not started: $CONFIG/site.toml is still the example."
     fi
     cat <<EOF
@@ -174,7 +191,8 @@ Next:
   1. sudo nano $CONFIG/site.toml      describe your site; $OPT/current/program/docs/configuration.md
   2. sudo nanogrid check --config $CONFIG/site.toml --probe     asks the devices, writes nothing
   3. sudo systemctl enable --now nanogrid
-  4. journalctl -u nanogrid -f
+  4. journalctl -u nanogrid -f        and: sudo nanogrid status
+A page to look at: [web] port = 8080 in that file; MQTT and Home Assistant: [mqtt] host = "127.0.0.1".
 Step by step: $OPT/current/program/docs/install.md
 EOF
     if is_raspberry_pi && ! compgen -G '/dev/spidev*' >/dev/null; then
@@ -184,7 +202,8 @@ EOF
 
 uninstall() {
     if is_booted && [ -e "$UNIT" ]; then systemctl -q disable --now nanogrid; fi
-    rm -f "$UNIT" /etc/systemd/system/multi-user.target.wants/nanogrid.service "$HARDWARE_WATCHDOG"
+    rm -f "$UNIT" "$BACK_OFF" /etc/systemd/system/multi-user.target.wants/nanogrid.service "$HARDWARE_WATCHDOG"
+    rmdir "$UNIT.d" 2>/dev/null || true # unless a drop-in of your own is there
     if [ -L "$COMMAND" ]; then rm -f "$COMMAND"; fi
     rm -rf "$OPT"
     if is_booted; then systemctl daemon-reload; fi

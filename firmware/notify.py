@@ -4,6 +4,15 @@ import contextlib
 import os
 import socket
 
+WATCHDOG_S = 15.0  # with a restart after it, within the default lease of a setpoint
+WATCHDOG_PERIODS = 3
+
+
+def ready(period_s: float) -> str:
+    """The message that the loop runs, and after which silence it hangs: by its period."""
+    watchdog_s = max(WATCHDOG_S, WATCHDOG_PERIODS * period_s)
+    return f"READY=1\nWATCHDOG_USEC={round(1e6 * watchdog_s)}"
+
 
 class Notifier:
     """Tells systemd; does nothing when there is none."""

@@ -16,7 +16,7 @@ from firmware.local_commands import LocalCommands
 from firmware.local_server import LocalServer, Snapshot, StatusAnswer
 from firmware.loop import Loop, Publisher, Telemetry
 from firmware.mqtt.link import Link
-from firmware.notify import Notifier
+from firmware.notify import Notifier, ready
 from firmware.orders.desk import Desk
 from firmware.parameters import site_parameters
 from firmware.ports import Ports
@@ -101,7 +101,7 @@ class Service:
             for server in self._servers:
                 server.start()
             raise_other_threads(self._site.loop.realtime_priority)
-            self._notifier.send("READY=1")
+            self._notifier.send(ready(self.parameters.period_s))
             self.loop.run(stopping, self._feed)
         self._summarise()
 

@@ -124,7 +124,7 @@ def test_a_whole_life(bench: Bench, tmp_path: Path) -> None:
         manager.settimeout(DEADLINE_S)
         bench.environment["NOTIFY_SOCKET"] = str(address)
         process = bench.start("--stats", str(stats), "--record", str(recording))
-        assert manager.recv(100) == b"READY=1"
+        assert manager.recv(100) == b"READY=1\nWATCHDOG_USEC=15000000"
         assert manager.recv(100) == b"WATCHDOG=1"
         bench.wait_for_log("first actuating cycle")
         wait_for(bench.commanded)

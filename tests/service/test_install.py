@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,6 +111,33 @@ def test_twice_gives_the_same(root: FakeRoot) -> None:
     groups = root.run("id", "-nG", "nanogrid").stdout.split()
     assert {"nanogrid", "dialout"} <= set(groups)
     assert not root.path("/etc/systemd/system/multi-user.target.wants/nanogrid.service").exists()
+
+
+def test_the_first_site_file_has_a_memory_and_a_socket_where_the_unit_allows_them(
+    root: FakeRoot,
+) -> None:
+    result = root.install()
+    site = tomllib.loads(root.path(SITE).read_text())
+    assert site["store"] == {"path": "/var/lib/nanogrid/state.db"}
+    assert site["local"] == {"socket": "/run/nanogrid/nanogrid.sock"}
+    example = tomllib.loads((ROOT / "examples/site.toml").read_text())
+    assert site | {"store": {}, "local": {}} == example
+    for hint in ("[web] port", "[mqtt] host", "nanogrid status", "--probe"):
+        assert hint in result.stdout
+
+
+@pytest.mark.parametrize(("version", "there"), [("252 (252.39-1)", False), ("257 (257.7)", True)])
+def test_pauses_between_restarts_grow_where_systemd_can(
+    root: FakeRoot, version: str, there: bool
+) -> None:
+    stub = root.path("/stubs/systemctl")
+    stub.write_text(f"#!/bin/sh\necho 'systemd {version}'\n")
+    stub.chmod(0o755)
+    assert root.install().returncode == 0
+    drop_in = root.path(f"{UNIT}.d/back-off.conf")
+    assert drop_in.exists() is there
+    assert root.install("--uninstall").returncode == 0
+    assert not drop_in.parent.exists()
 
 
 def test_others_cannot_read_the_site_and_the_service_can_write_only_its_state(

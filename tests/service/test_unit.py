@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from firmware.config_models import Loop
+from firmware.config_models import Loop, Safety
+from firmware.notify import ready
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd" / "nanogrid.service"
@@ -48,6 +49,15 @@ def test_the_watchdog_outlasts_the_longest_period() -> None:
     )
     assert longest_s == 60.0
     assert float(values("WatchdogSec")[0]) > longest_s
+
+
+@pytest.mark.parametrize("period_s", [0.05, 1.0, 5.0, 60.0])
+def test_a_loop_that_runs_asks_for_a_watchdog_of_its_pace(period_s: float) -> None:
+    state, watchdog = ready(period_s).splitlines()
+    assert state == "READY=1"
+    watchdog_s = int(watchdog.removeprefix("WATCHDOG_USEC=")) / 1e6
+    assert watchdog_s >= 3 * period_s
+    assert watchdog_s <= max(Safety().lease_s / 2, 3 * period_s)
 
 
 def test_real_time_and_devices_are_within_reach() -> None:
