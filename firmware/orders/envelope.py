@@ -21,11 +21,11 @@ MAX_BYTES = 1 << 16
 SIGNED = b"NG1|cmd|"  # before the canonical JSON: a signature for something else is none here
 LARGEST = 2**53 - 1  # what every JSON library keeps exactly
 
-Watts = Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
-LimitWatts = Annotated[int, Field(ge=0, le=1_000_000)]
-TtlS = Annotated[int, Field(ge=1, le=86400)]
-UtcS = Annotated[float, Field(ge=0, le=1e11)]
-PricePerKwh = Annotated[float, Field(ge=-100_000, le=100_000)]
+Watts = Annotated[int, Field(ge=-1_000_000, le=1_000_000, description="W, > 0 discharges")]
+LimitWatts = Annotated[int, Field(ge=0, le=1_000_000, description="W, at most")]
+TtlS = Annotated[int, Field(ge=1, le=86400, description="s, how long it counts")]
+UtcS = Annotated[float, Field(ge=0, le=1e11, description="seconds since 1970 UTC")]
+PricePerKwh = Annotated[float, Field(ge=-100_000, le=100_000, description="currency per kWh")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")]
 
 
@@ -114,21 +114,25 @@ class TradeArgs(Part):
 class Precondition(Part):
     """What must hold for the command to count."""
 
-    mode: Mode | None = Field(None, strict=False)
-    gen: int | None = Field(None, ge=0, le=LARGEST)
+    mode: Mode | None = Field(None, strict=False, description="the mode that the site is in")
+    gen: int | None = Field(None, ge=0, le=LARGEST, description="accepted commands so far")
 
 
 class Envelope(Part):
     """What every command has."""
 
-    v: int = Field(ge=VERSION, le=VERSION)
-    id: str = Field(pattern=r"^[A-Za-z0-9_-]{8,64}$")
-    iat: UtcS
-    exp: UtcS
-    src: Name
-    seq: int = Field(ge=0, le=LARGEST)
-    if_: Precondition | None = Field(None, alias="if")
-    sig: str | None = Field(None, pattern=r"^[A-Za-z0-9+/]{86}==$")
+    v: int = Field(ge=VERSION, le=VERSION, description="major version")
+    id: str = Field(pattern=r"^[A-Za-z0-9_-]{8,64}$", description="new for each command: a UUID")
+    iat: UtcS = Field(description="issued: seconds since 1970 UTC")
+    exp: UtcS = Field(description="void after: seconds since 1970 UTC, iat + 120 at most")
+    src: Name = Field(description="as in [[commands.source]]")
+    seq: int = Field(ge=0, le=LARGEST, description="above that of the source's last command")
+    if_: Precondition | None = Field(None, alias="if", description="what must hold")
+    sig: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9+/]{86}==$",
+        description="Ed25519 over NG1|cmd| and the canonical JSON without sig, base64",
+    )
 
 
 class ModeSet(Envelope):
