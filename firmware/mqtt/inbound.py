@@ -48,7 +48,9 @@ class Inbound:
         self._battery = site.battery[0].name if site.battery else ""
         self._hears_births = site.mqtt.discovery
         self._seq = 0
-        self.takes_simple = any(source.name == SOURCE for source in site.commands.source)
+        self.takes_simple = any(  # what comes on the simple topics cannot be signed
+            source.name == SOURCE and not source.public_key for source in site.commands.source
+        )
         self.announce = False  # Home Assistant has started and wants to know
         self.dropped: Counter[str] = Counter()  # reason -> how often
 
