@@ -1,0 +1,1 @@
+"""Trading with neighbours: who we are, what we believe, what we keep."""
