@@ -13,10 +13,20 @@ const charts = new Charts(document.getElementById("charts"));
 let clock = null, live = null, day = null;
 let heardMs = performance.now(), dayMs = -Infinity;
 
+/** No answer, or one that is cut short: no news for the console, the banner says so. */
+class Away extends Error {}
+
 async function ask(path) {
-  const answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
-  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
-  return answer.json();
+  const abort = new AbortController();
+  const patience = setTimeout(() => abort.abort(), PATIENCE_MS);
+  try {
+    const answer = await fetch(path, { cache: "no-store", signal: abort.signal });
+    return await answer.json();
+  } catch (error) {
+    throw new Away(`${path}: ${error.message}`);
+  } finally {
+    clearTimeout(patience);
+  }
 }
 
 async function poll() {
@@ -28,8 +38,7 @@ async function poll() {
     else live = null;
     if (answer.status && (wasAway || performance.now() - dayMs > DAY_MS)) await pollDay();
   } catch (error) {
-    if (error instanceof TypeError || error.name === "TimeoutError" || error.name === "AbortError") { /* no contact: the banner says so */ }
-    else console.error(error);
+    if (!(error instanceof Away)) console.error(error);
   }
   contact();
   setTimeout(poll, POLL_MS);
