@@ -89,9 +89,16 @@ class Bench:
 
     def order(self, op: str, **args: Any) -> str:
         """Give a command as a supervisor; returns its id."""
+        return self.send(self.envelope(op, **args))
+
+    def send(self, envelope: dict[str, Any], *options: str) -> str:
+        self.broker.send(f"{ROOT}/cmd", json.dumps(envelope), *options)
+        return str(envelope["id"])
+
+    def envelope(self, op: str, **args: Any) -> dict[str, Any]:
         self.sequence += 1
         now_s = int(time.time())
-        envelope = {
+        return {
             "v": 1,
             "id": str(uuid.uuid4()),
             "iat": now_s,
@@ -101,8 +108,6 @@ class Bench:
             "op": op,
             "args": args,
         }
-        self.broker.send(f"{ROOT}/cmd", json.dumps(envelope))
-        return str(envelope["id"])
 
 
 @pytest.fixture
@@ -151,6 +156,7 @@ def test_a_day_in_the_life(bench: Bench, broker: Broker, listen: Callable[..., L
     )
     said = [ack["status"] for ack in listener.payloads(f"{ROOT}/ack/{wanted}")]
     assert said[:2] == ["received", "accepted"]
+    _refused(bench, listener)
     broker.send(f"{ROOT}/set/mode", "manual")
     wait_for(is_sent(listener, "mode", lambda mode: mode["ordered"] == "manual"))
     wait_for(is_sent(listener, "state", lambda state: state["energy_wh"] is not None))
@@ -166,6 +172,33 @@ def test_a_day_in_the_life(bench: Bench, broker: Broker, listen: Callable[..., L
     assert bench.stop(signal.SIGKILL) != 0
     wait_for(is_sent(later, "availability", lambda text: text == "offline"))  # the last will
     assert "Traceback" not in bench.log
+
+
+def _refused(bench: Bench, listener: Listener) -> None:
+    """Each kind of bad command is refused with its reason, and changes nothing."""
+    counted = bench.status()["orders"]
+
+    def bad(**changes: Any) -> dict[str, Any]:
+        return bench.envelope("battery.setpoint", p_w=500, ttl_s=60) | changes
+
+    long_ago = {"iat": int(time.time()) - 600, "exp": int(time.time()) - 500}
+    cases = [
+        (bad(), ("-r",), "retained"),
+        (bad(**long_ago), (), "exp"),
+        (bad(seq=1), (), "seq"),
+        (bad(src="nobody"), (), "nobody"),
+        (bad(op="battery.explode"), (), "op"),
+        (bad(surprise=1), (), "surprise"),
+        (bad(args={"p_w": 10**9, "ttl_s": 60}), (), "p_w"),
+        (bad(**{"if": {"mode": "safe"}}), (), "mode"),
+    ]
+    for envelope, options, reason in cases:
+        topic = f"{ROOT}/ack/{bench.send(envelope, *options)}"
+        wait_for(lambda topic=topic: listener.payloads(topic), lambda c=envelope: c)
+        wait_for(lambda topic=topic: listener.payloads(topic)[-1]["status"] == "rejected")
+        said = listener.payloads(topic)[-1]["reason"]
+        assert reason in said, (reason, said)
+    assert bench.status()["orders"]["standing"] == counted["standing"]
 
 
 def test_what_happens_while_nobody_listens_outlives_a_kill(
