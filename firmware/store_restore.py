@@ -51,6 +51,8 @@ def restored(
     since_s = now_s - away_s - elapsed_s
     if generator.by_relay:
         goes_on = same_boot and away_s <= generator.cool_down_s
+        if not old.carried:
+            since_s = now_s  # the open contact broke this start off: it begins anew
         # Its contact dropped with the old process, at the latest now or before the machine booted.
         over = replace(old, run=False, since_s=now_s if same_boot else 0.0, carried=False)
     else:

@@ -93,6 +93,17 @@ def test_a_run_goes_on_in_the_same_boot(step_s: float) -> None:
     assert later.clip.startswith("longest run")
 
 
+def test_a_start_that_the_open_contact_broke_off_begins_anew() -> None:
+    """However often the controller dies meanwhile: that is no failed start of the set."""
+    starting = GeneratorState(run=True, since_s=9900.0, attempts=2)
+    state = restored(checkpoint(10000.0, starting), SET, 10015.0, UTC_S, "boot-a")
+    assert state.generator == replace(starting, since_s=10015.0)
+    latest_s = 10014.0 + SET.start_timeout_s + SET.warm_up_s
+    assert sequence(SET, state.generator, plant("starting"), True, latest_s).clip == ""
+    by_bus = restored(checkpoint(10000.0, starting), BY_BUS, 10015.0, UTC_S, "boot-a")
+    assert by_bus.generator == starting  # that start was latched at the set
+
+
 def test_a_contact_that_was_open_for_longer_than_the_cool_down_ended_the_run() -> None:
     running = GeneratorState(run=True, since_s=9000.0, carried=True)
     state = restored(checkpoint(10000.0, running), SET, 10200.0, UTC_S, "boot-a")
