@@ -52,7 +52,7 @@ class Service:
             self._publishers.append(BackgroundRecording(record, self.parameters))
         elif site.recording.path:
             self._record_if_possible(Path(site.recording.path), 1e6 * site.recording.max_mb)
-        store = Store(site.store, self.parameters) if site.store.path else None
+        self._store = store = Store(site.store, self.parameters) if site.store.path else None
         self._desk = Desk(self.parameters, site.commands.source, store, clock)
         self.loop = Loop(
             self.parameters,
@@ -150,6 +150,7 @@ class Service:
             self._ports.faults,
             self._servers,
             asdict(self._link.status) if self._link else None,
+            self._store.problem if self._store else None,
         )
         return status(self._site.site.name, VERSION, self.parameters, moment, machine)
 

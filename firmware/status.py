@@ -48,6 +48,7 @@ class Machine:
     pin_faults: tuple[str, ...] = ()
     servers: Sequence["Server"] = ()
     link: Mapping[str, Any] | None = None  # to the MQTT broker; None: none is wanted
+    store_problem: str | None = None  # empty: it works; None: none is wanted
 
 
 class Server(Protocol):
@@ -113,12 +114,15 @@ def status(
         "plan": _plan(moment.advice, now_s),
         "forecast": _forecast(moment.advice, now_s),
         "advice_missing": moment.advice.detail,
-        "alarms": [*_alarms(state), *machine.pin_faults],
+        "alarms": [*_alarms(state), *machine.pin_faults, *_disk_alarm(machine)],
         "servers": [
             {"name": server.name, "url": server.url, "problem": server.problem or None}
             for server in machine.servers
         ],
         "link": machine.link,
+        "store": None
+        if machine.store_problem is None
+        else {"problem": machine.store_problem or None},
         "loop": machine.loop,
     }
     plain: dict[str, Any] = _plain(document)
@@ -322,6 +326,10 @@ def _alarms(state: State) -> Iterator[str]:
     for item in state.obedience:
         if item.status in FLAGGED:
             yield f"{item.device} {item.quantity.value} is {item.status}"
+
+
+def _disk_alarm(machine: Machine) -> tuple[str, ...]:
+    return (f"store: {machine.store_problem}",) if machine.store_problem else ()
 
 
 def _plain(value: Any) -> Any:

@@ -136,7 +136,7 @@ class Store:
     @property
     def problem(self) -> str:
         """Why nothing can be written; empty: all is well."""
-        return self._writer.fault
+        return self._writer.fault and f"{self._writer.path}: {self._writer.fault}"
 
     def close(self) -> None:
         """Write what is left; a disk that hangs is not waited for."""
@@ -179,7 +179,7 @@ class _Writer:
     """The database's only writer; never raises for what disks and files do."""
 
     def __init__(self, settings: Settings) -> None:
-        self._path = Path(settings.path)
+        self.path = Path(settings.path)
         self._settings = settings
         self._connection: sqlite3.Connection | None = None
         self._kwh: dict[str, float] | None = None  # totals, once they have been read
@@ -204,7 +204,7 @@ class _Writer:
         except (sqlite3.Error, OSError, StoreError) as error:
             if self._fail(error) or isinstance(error, StoreError):
                 raise
-        with copied(self._path) as connection:
+        with copied(self.path) as connection:
             return job(connection)
 
     def _checkpoint(self, connection: sqlite3.Connection) -> Checkpoint | None:
@@ -212,7 +212,7 @@ class _Writer:
         try:
             return checkpoint_from_text(rows[0][0]) if rows else None
         except ValueError as error:
-            log.error("store: %s: checkpoint not usable: %s", self._path, error)
+            log.error("store: %s: checkpoint not usable: %s", self.path, error)
             return None
 
     def write(self, pending: Pending) -> bool:
@@ -239,7 +239,7 @@ class _Writer:
         try:
             job.future.set_result(self.read(job.run) if job.reads else self._change(job.run))
         except (sqlite3.Error, OSError, StoreError) as error:
-            job.future.set_exception(StoreError(f"{self._path}: {error}"))
+            job.future.set_exception(StoreError(f"{self.path}: {error}"))
 
     def _change(self, job: Callable[[sqlite3.Connection], T]) -> T:
         """Raises sqlite3.Error, OSError, StoreError."""
@@ -267,7 +267,7 @@ class _Writer:
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._connection = connect(self._path)
+            self._connection = connect(self.path)
             if self._kwh is None:
                 self._kwh = dict(self._connection.execute("SELECT name, kwh FROM counter"))
         return self._connection
@@ -300,7 +300,7 @@ class _Writer:
 
     def _works(self) -> None:
         if self.fault:
-            log.warning("store: %s: works again", self._path)
+            log.warning("store: %s: works again", self.path)
             self.fault = ""
 
     def _remove_old(self, connection: sqlite3.Connection) -> None:
@@ -329,15 +329,15 @@ class _Writer:
         self.close()
         if is_damage(error):
             try:
-                aside = set_aside(self._path, time.time())
+                aside = set_aside(self.path, time.time())
             except OSError as failure:
                 error = failure
             else:
                 text = "store: %s: %s; set aside as %s, begun anew"
-                log.error(text, self._path, error, aside.name)
+                log.error(text, self.path, error, aside.name)
                 return True
         if not self.fault:
-            log.error("store: %s: %s; control goes on without it", self._path, error)
+            log.error("store: %s: %s; control goes on without it", self.path, error)
         self.fault = str(error)
         return False
 

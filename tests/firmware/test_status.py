@@ -293,3 +293,18 @@ def test_an_acknowledgement_of_nothing_yet(last: Moment, document: Document) -> 
     for shown in document(replace(last, applied=acks))["setpoints"]:
         assert shown["acknowledged"]["age_s"] is None
         assert shown["acknowledged"]["error"] == "not written yet"
+
+
+def test_a_store_that_fails_is_an_alarm(
+    parameters: SiteParameters, run_cycles: Callable[[int], list[Telemetry]]
+) -> None:
+    last = run_cycles(3)[-1]
+    moment = Moment(
+        last.sample, last.applied, last.advice, last.decision.state, last.decision.command
+    )
+    full = status("site", "1", parameters, moment, Machine({}, {}, store_problem="disk is full"))
+    assert full["store"] == {"problem": "disk is full"}
+    assert full["alarms"] == ["store: disk is full"]
+    well = status("site", "1", parameters, moment, Machine({}, {}, store_problem=""))
+    assert (well["store"], well["alarms"]) == ({"problem": None}, [])
+    assert status("site", "1", parameters, moment)["store"] is None
