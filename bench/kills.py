@@ -29,8 +29,8 @@ from bench.live_site import running
 from firmware.local_client import LocalError, ask, ask_status
 
 PERIOD_S = 0.2
-MIN_RUN_S, MIN_REST_S, COOL_DOWN_S = 40.0, 20.0, 10.0
-OUTAGE_EVERY_S, OUTAGE_S = 140, 50
+MIN_RUN_S, MIN_REST_S, COOL_DOWN_S = 40.0, 40.0, 30.0
+OUTAGE_FIRST_S, OUTAGE_EVERY_S, OUTAGE_S = 15, 160, 60
 ORDERS_EVERY_S = 60.0  # manual in the first half of each, tight export in the second, then none
 EXPORT_MAX_W = 500
 YOUNG_FRAC = 0.25  # of the kills hit a process that may not have begun
@@ -104,7 +104,7 @@ def campaign(folder: Path, start: str, kills: int, chance: random.Random) -> int
         old.unlink()
     outages = [
         {"from_h": at_s / 3600.0, "to_h": (at_s + OUTAGE_S) / 3600.0}
-        for at_s in range(15, 7200, OUTAGE_EVERY_S)
+        for at_s in range(OUTAGE_FIRST_S, 7200, OUTAGE_EVERY_S)
     ]
     changes: dict[str, Mapping[str, Any]] = {
         **SITE,

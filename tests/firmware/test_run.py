@@ -95,24 +95,32 @@ def gone(pid: int) -> bool:
         return True
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    site = SITE.read_text().replace("period_s = 5.0", f"period_s = {PERIOD_S}")
-    (tmp_path / "site.toml").write_text(site.replace("interval_s = 900.0", "budget_s = 0.1"))
-    (tmp_path / "now.toml").write_text(SCENARIO)
-    world = World(LoadedScenario(tmp_path / "now.toml"), float(int(time.time())))
-    folder = tmp_path / "run"
-    folder.mkdir()
+@contextlib.contextmanager
+def served_bench(folder: Path, site: str) -> Iterator[Bench]:
+    """Devices in real time for a site file's text, at this module's period."""
+    site = site.replace("period_s = 5.0", f"period_s = {PERIOD_S}")
+    (folder / "site.toml").write_text(site.replace("interval_s = 900.0", "budget_s = 0.1"))
+    (folder / "now.toml").write_text(SCENARIO)
+    world = World(LoadedScenario(folder / "now.toml"), float(int(time.time())))
+    run = folder / "run"
+    run.mkdir()
     try:
-        with served(world, folder, None) as (served_site, environment):
-            made = Bench(world, served_site, environment, folder)
-            yield made
-            for process in made.processes:
-                if process.poll() is None:
+        with served(world, run, None) as (served_site, environment):
+            made = Bench(world, served_site, environment, run)
+            try:
+                yield made
+            finally:
+                for process in made.processes:
                     process.kill()
-                process.wait()
+                    process.wait()
     finally:
         world.close()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with served_bench(tmp_path, SITE.read_text()) as made:
+        yield made
 
 
 def test_a_whole_life(bench: Bench, tmp_path: Path) -> None:
