@@ -167,20 +167,21 @@ def generator(action: str, ttl_s: int, device: str | None) -> Operation:
 
 
 @ctl.command()
-@click.argument("charge", type=Share())
-@for_time("How long.  [default: until the next]")
-@DEVICE
+@click.argument("charge", metavar="[PERCENT]", type=Share(), required=False)
+@click.option("--lift", is_flag=True, help="Back to the reserve of the site file.")
+@for_time("How long.  [default: until lifted]")
 @sent
-def reserve(charge: float, ttl_s: int | None, device: str | None) -> Operation:
+def reserve(charge: float | None, lift: bool, ttl_s: int | None) -> Operation:
     """Keep this much charge while the grid serves.
 
-    From the site file's reserve, which ends a higher one, to the battery's ceiling. An outage may
-    use it.
+    From the site file's reserve to the battery's ceiling. An outage may use it.
 
     \b
       nanogrid ctl reserve 60% --for 12h
+      nanogrid ctl reserve --lift
     """
-    return "battery.reserve", _args(soc_frac=charge, ttl_s=ttl_s, device=device)
+    _either(charge, lift, ttl_s, "PERCENT")
+    return "battery.reserve", {"soc_frac": charge} | _args(ttl_s=ttl_s)
 
 
 @ctl.command()
@@ -227,8 +228,12 @@ def _args(**given: Any) -> dict[str, Any]:
 
 
 def _limit(power_w: int | None, lift: bool, ttl_s: int | None) -> dict[str, Any]:
-    if lift == (power_w is not None):
-        raise click.UsageError("either POWER or --lift")
+    _either(power_w, lift, ttl_s, "POWER")
+    return {"p_w": power_w} | _args(ttl_s=ttl_s)
+
+
+def _either(value: float | None, lift: bool, ttl_s: int | None, name: str) -> None:
+    if lift == (value is not None):
+        raise click.UsageError(f"either {name} or --lift")
     if lift and ttl_s is not None:
         raise click.UsageError("--lift excludes --for")
-    return {"p_w": power_w} | _args(ttl_s=ttl_s)

@@ -172,7 +172,7 @@ def _reserve_bounds(command: BatteryReserve, site: SiteParameters) -> str:
     battery, soc_frac = site.battery, command.args.soc_frac
     if battery is None:
         return "this site has no battery"
-    if battery.reserve_soc_frac <= soc_frac <= battery.soc_max_frac:
+    if soc_frac is None or battery.reserve_soc_frac <= soc_frac <= battery.soc_max_frac:
         return ""
     allowed = f"{battery.reserve_soc_frac:g} to {battery.soc_max_frac:g}"
     return f"args.soc_frac: {soc_frac:g} is outside the site's limits; allowed: {allowed}"

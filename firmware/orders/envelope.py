@@ -95,9 +95,9 @@ class GeneratorArgs(Part):
 
 
 class ReserveArgs(Part):
-    """State of charge below which the battery is not discharged beside the grid."""
+    """Charge below which the battery is not discharged beside the grid; None takes it back."""
 
-    soc_frac: Annotated[float, Field(ge=0, le=1)]
+    soc_frac: Annotated[float, Field(ge=0, le=1)] | None
     ttl_s: TtlS | None = None
 
 

@@ -66,6 +66,7 @@ class Order:
             (self.op == "mode.set" and args["mode"] == "auto")
             or (self.op == "trade.set" and args["on"])
             or (self.op in GRID_LIMITS and args["p_w"] is None)
+            or (self.op == "battery.reserve" and args["soc_frac"] is None)
         )
 
     @property
@@ -107,7 +108,7 @@ def said(op: str, args: dict[str, Any]) -> str:
     if op == "trade.set":
         words.append("on" if args["on"] else "off")
     if op == "battery.reserve":
-        words.append(f"{args['soc_frac']:.0%}")
+        words.append("none" if args["soc_frac"] is None else f"{args['soc_frac']:.0%}")
     if args.get("device"):
         words.append(f"for {args['device']}")
     return " ".join(words)
@@ -122,10 +123,10 @@ def expired(standing: Standing, now_s: float) -> tuple[Standing, Standing]:
 def placed(standing: Standing, new: Order) -> tuple[Standing, Standing]:
     """What stands with `new`, and what it has ended.
 
-    A setpoint, a mode, a reserve replaces that of its own level; `auto`, `on` and a limit given on
-    site take back their own level's and lower ones. Nothing from elsewhere ends what the same level
-    ordered on site. A limit from elsewhere ends only limits of the same source that are no tighter
-    and last no longer: nothing that it does lets more through, now or later.
+    A setpoint, a mode, a reserve replaces that of its own level; `auto`, `on`, no reserve and a
+    limit given on site take back their own level's and lower ones. Nothing from elsewhere ends what
+    the same level ordered on site. A limit from elsewhere ends only limits of the same source that
+    are no tighter and last no longer: nothing that it does lets more through, now or later.
     """
     ended = tuple(order for order in standing if _ends(new, order))
     return (*(order for order in standing if order not in ended), new), ended
@@ -185,7 +186,7 @@ def orders_for(
     """What stands, as the decision takes it."""
     mode = mode_order(standing)
     reserve = max(
-        (order for order in standing if order.op == "battery.reserve"),
+        (order for order in standing if order.op == "battery.reserve" and not order.lifts),
         key=lambda order: (order.args["soc_frac"], order.level),
         default=None,
     )

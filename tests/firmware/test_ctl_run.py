@@ -179,10 +179,11 @@ def test_prices_reserve_and_trade(running: Running, tmp_path: Path) -> None:
     running.accepted("prices", file, "--for", "3s")
     found = running.wait_for(lambda d: d["price_per_kwh"] == {"buy": 0.9, "sell": 0.3})
     assert found["orders"]["prices"][0]["buy"] == 0.9
-    running.accepted("reserve", "90%", "--for", "2s")
+    running.accepted("reserve", "90%")
     running.accepted("trade", "off", "--for", "2s")
     found = running.wait_for(lambda d: d["orders"]["reserve_soc_frac"] is not None)
     assert found["orders"]["reserve_soc_frac"] == 0.9
+    running.accepted("reserve", "--lift")
     running.wait_for(lambda d: d["price_per_kwh"] == {"buy": 0.16, "sell": 0.05})
     running.wait_for(lambda d: d["orders"]["reserve_soc_frac"] is None and d["orders"]["trading"])
 

@@ -192,6 +192,19 @@ def test_limits_prices_trade_reserve(office: Office) -> None:
     assert orders.export_max_kw == 0.5
 
 
+def test_a_reserve_is_taken_back_by_its_level_or_a_higher_one(office: Office) -> None:
+    office.order("battery.reserve", "operator", soc_frac=0.6)
+    office.order("battery.reserve", soc_frac=0.9)
+    office.order("battery.reserve", soc_frac=None)
+    assert office.clerk.orders.reserve_soc_frac == 0.6
+    office.order("battery.reserve", soc_frac=0.9)
+    office.order("battery.reserve", "operator", soc_frac=None)
+    assert office.clerk.orders.reserve_soc_frac is None
+    office.step(3)
+    assert last(office)[0] == "done"
+    assert office.clerk.orders.active == ()
+
+
 def test_alarms_are_acknowledged_one_by_one(office: Office) -> None:
     for _ in range(3):
         office.locally("alarm.acknowledge")
