@@ -96,11 +96,15 @@ class Admission:
 
     def set_membership(self, membership: Membership) -> None:
         """A newer document. It lifts suspensions: the administrators have looked at them."""
-        self._former |= {m.peer: bytes.fromhex(m.key) for m in self.membership.members}
+        self.add_former(self.membership)
         if membership.version > self.membership.version:
             self.suspended.clear()
         self._orders.clear()
         self._adopt(membership)
+
+    def add_former(self, membership: Membership) -> None:
+        """An earlier document: its members may settle what they promised under it."""
+        self._former |= {m.peer: bytes.fromhex(m.key) for m in membership.members}
 
     def _adopt(self, membership: Membership) -> None:
         self.membership = membership

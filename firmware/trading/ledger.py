@@ -185,6 +185,22 @@ class Ledger:
         """Entries from an epoch on, in the order of writing. Raises LedgerError."""
         return read_lines(self._db, self.path, since_epoch)
 
+    def line(self, seq: int) -> Line | None:
+        """One entry. Raises LedgerError."""
+        return self._one("seq = ?", seq)
+
+    def last(self, kind: str) -> Line | None:
+        """The newest entry of a kind. Raises LedgerError."""
+        return self._one("kind = ?", kind)
+
+    def _one(self, condition: str, value: int | str) -> Line | None:
+        query = f"SELECT {COLUMNS} FROM entry WHERE {condition} ORDER BY seq DESC LIMIT 1"
+        try:
+            row = self._db.execute(query, (value,)).fetchone()
+        except sqlite3.Error as error:
+            raise LedgerError(f"{self.path}: {error}") from None
+        return Line(*row) if row else None
+
     def close(self) -> None:
         """Give the file back."""
         self._db.close()

@@ -1,0 +1,242 @@
+"""Whole members with real keys and real ledgers on a network that loses, and boxes that die."""
+
+import random
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from firmware.trading.admission import Refused, Why
+from firmware.trading.identity import Identity
+from firmware.trading.ledger import Ledger
+from firmware.trading.ledger_check import check, disagreements
+from firmware.trading.member import Member, Outgoing
+from firmware.trading.membership import Market, Membership, MembershipError, Times
+from tests.firmware.trading.people import document, entry, order
+
+SLOT_S = 18.0
+TIMES = Times(**{name: ms // 50 for name, ms in Times()})  # 900 s become 18
+ADMIN = Identity.new()
+START = 100_000  # epoch
+
+
+class Street:
+    """Members, their ledgers in a folder, a network and a clock."""
+
+    def __init__(self, folder: Path, size: int, loss_frac: float = 0.0) -> None:
+        self.dice = random.Random(size)
+        self.folder = folder
+        self.loss_frac = loss_frac
+        self.people = [Identity.new() for _ in range(size)]
+        market = Market(fee=200, price_floor=5_000, price_ceiling=30_000, times=TIMES)
+        self.document = document([ADMIN], 1, [entry(who) for who in self.people], market=market)
+        self.now_s = START * SLOT_S
+        self.members: dict[str, Member] = {}
+        self.refusals: list[Refused] = []
+        self._wire: list[tuple[float, str, bytes]] = []
+        for who in self.people:
+            self.start(who)
+
+    def path(self, who: Identity) -> Path:
+        return self.folder / f"{who.peer}.db"
+
+    def start(self, who: Identity) -> None:
+        ledger = Ledger(self.path(who), who)
+        self.members[who.peer] = Member(who, ledger, self.document, self.now_s)
+
+    def send(self, sender: str, outgoing: list[Outgoing]) -> None:
+        for one in outgoing:
+            for name in [one.to] if one.to else self.members:
+                if name != sender and self.dice.random() >= self.loss_frac:
+                    wait_s = self.dice.random() * 0.1
+                    self._wire.append((self.now_s + wait_s, name, one.raw))
+
+    def run(self, seconds: float) -> None:
+        end_s = self.now_s + seconds
+        while self.now_s < end_s:
+            self.now_s += 0.1
+            for name, member in list(self.members.items()):
+                self.send(name, member.tick(self.now_s, self.now_s))
+            due = [item for item in self._wire if item[0] <= self.now_s]
+            self._wire = [item for item in self._wire if item[0] > self.now_s]
+            for _, name, raw in due:
+                self.deliver(name, raw)
+
+    def deliver(self, name: str, raw: bytes) -> None:
+        try:
+            _, answers = self.members[name].receive(raw, self.now_s, self.now_s)
+        except Refused as refusal:
+            self.refusals.append(refusal)
+        else:
+            self.send(name, answers)
+
+    def order_all(self, epoch: int) -> None:
+        for number, (name, member) in enumerate(self.members.items()):
+            side, px = ("sell", 8_000) if number % 2 else ("buy", 20_000)
+            steps = [(px + number, 500 + 10 * number)]
+            self.send(name, member.place(epoch, side, steps, self.now_s, self.now_s))  # type: ignore[arg-type]
+
+    def trade(self, epochs: int) -> None:
+        for epoch in range(START + 1, START + 1 + epochs):
+            self.now_s = max(self.now_s, (epoch - 1) * SLOT_S + 1)
+            self.order_all(epoch)
+            self.run(epoch * SLOT_S - self.now_s)
+
+    def close(self) -> None:
+        for member in self.members.values():
+            member._ledger.close()
+
+    def assert_sound(self) -> None:
+        paths = [self.path(who) for who in self.people]
+        for path in paths:
+            assert check(path).fault == ""
+        assert list(disagreements(paths)) == []
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    return tmp_path
+
+
+def traded(street: Street, epoch: int) -> int:
+    """Wh that buyers have, after asking that sellers have the same."""
+    bought = {p.id: p.wh for m in street.members.values() for p in m.committed(epoch)}
+    for member in street.members.values():
+        for pact in member.committed(epoch):
+            assert member.identity.peer in (pact.buyer, pact.seller)
+    return sum(bought.values())
+
+
+def test_a_street_trades_and_its_ledgers_agree(folder: Path) -> None:
+    street = Street(folder, 4)
+    street.trade(2)
+    assert traded(street, START + 1) == traded(street, START + 2) == 510 + 510
+    street.close()
+    street.assert_sound()
+    assert street.refusals == []
+
+
+def test_neighbours_countersign_each_others_ledgers(folder: Path) -> None:
+    street = Street(folder, 2)
+    street.trade(1)
+    epoch = next(e for e in range(START, START + 999) if e % round(3600 / SLOT_S) == 0)
+    street.now_s = (epoch - 1) * SLOT_S + 1
+    street.order_all(epoch)
+    street.run(SLOT_S)
+    street.close()
+    street.assert_sound()
+    assert max(check(street.path(who)).witnessed for who in street.people) > 3
+
+
+def test_members_that_die_and_come_back_over_a_lossy_network(folder: Path) -> None:
+    street = Street(folder, 3, loss_frac=0.3)
+    for epoch in range(START + 1, START + 5):
+        street.now_s = max(street.now_s, (epoch - 1) * SLOT_S + 1)
+        street.order_all(epoch)
+        while street.now_s < epoch * SLOT_S:
+            street.run(street.dice.random() * 6)
+            victim = street.dice.choice(street.people)
+            street.members[victim.peer]._ledger.close()
+            street.start(victim)
+    street.loss_frac = 0.0
+    street.run(40)
+    assert sum(traded(street, epoch) for epoch in range(START + 1, START + 5)) > 0
+    assert all(m.trader.commitments.in_doubt() == [] for m in street.members.values())
+    street.close()
+    street.assert_sound()
+    assert {r.why for r in street.refusals} <= {Why.REPLAY, Why.EPOCH}
+
+
+def test_a_disk_that_takes_nothing_ends_trading_and_nothing_is_sent(folder: Path) -> None:
+    street = Street(folder, 2)
+    street.order_all(START + 1)
+    victim = street.members[street.people[0].peer]
+    victim._ledger._db.execute("PRAGMA busy_timeout = 1")
+    with closing(sqlite3.connect(victim._ledger.path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        street.run(SLOT_S - 0.5)
+        assert "locked" in victim.problem
+        assert victim.place(START + 2, "buy", [(9_000, 5)], street.now_s, 0) == []
+        assert victim.tick(street.now_s, 0) == []
+    street.close()
+    street.start(street.people[0])
+    assert street.members[street.people[0].peer].problem == ""
+
+
+def test_too_late_is_said(folder: Path) -> None:
+    street = Street(folder, 2)
+    member = street.members[street.people[0].peer]
+    with pytest.raises(ValueError, match="the gate is closed"):
+        member.place(START + 1, "buy", [(9_000, 5)], (START + 1) * SLOT_S - 1, 0)
+    street.close()
+
+
+def test_what_proves_a_breach_is_kept_and_remembered(folder: Path) -> None:
+    street = Street(folder, 2)
+    witness, liar = street.people
+    member = street.members[witness.peer]
+    times: dict[str, Any] = {"epoch": START + 1, "ts_s": int(street.now_s)}
+    for wh in (500, 501):
+        raw = order(liar, q=wh, **times).raw()
+        if wh == 500:
+            member.receive(raw, street.now_s, 0)
+            continue
+        with pytest.raises(Refused, match="equivocation"):
+            member.receive(raw, street.now_s, 0)
+    street.close()
+    street.start(witness)
+    with pytest.raises(Refused, match="suspended"):
+        street.members[witness.peer].receive(order(liar, n=9, **times).raw(), street.now_s, 0)
+    line = street.members[witness.peer]._ledger.last("evidence")
+    assert line is not None
+    assert len(line.body["messages"]) == 2
+    street.close()
+    street.assert_sound()
+
+
+def successor(street: Street, *people: Identity) -> Membership:
+    return document(
+        [ADMIN],
+        1,
+        [entry(who) for who in people],
+        version=2,
+        prev=street.document.hash,
+        market=street.document.market,
+    )
+
+
+def test_a_new_membership_is_followed_and_outlives_a_restart(folder: Path) -> None:
+    street = Street(folder, 2)
+    ann, bob = street.people
+    newcomer = Identity.new()
+    second = successor(street, ann, newcomer)
+    member = street.members[ann.peer]
+    member.follow(second, street.now_s)
+    member.follow(second, street.now_s)
+    with pytest.raises(MembershipError, match="older than ours"):
+        member.follow(street.document, street.now_s)
+    street.close()
+    street.start(ann)  # with the old document still in its file
+    again = street.members[ann.peer]
+    assert again.membership == second
+    times: dict[str, Any] = {"epoch": START + 1, "ts_s": int(street.now_s), "version": 2}
+    again.receive(order(newcomer, **times).raw(), street.now_s, 0)
+    with pytest.raises(Refused, match="stranger"):
+        again.receive(order(bob, **times).raw(), street.now_s, 0)
+    street.close()
+
+
+def test_numbers_rise_over_restarts(folder: Path) -> None:
+    street = Street(folder, 2)
+    ann = street.people[0]
+    seen = []
+    for _ in range(3):
+        (sent,) = street.members[ann.peer].place(START + 1, "buy", [(9_000, 5)], street.now_s, 0)
+        seen.append(int(sent.raw.split(b'"n":')[1].split(b",")[0]))
+        street.members[ann.peer]._ledger.close()
+        street.start(ann)
+    assert seen == sorted(set(seen))
+    street.close()
