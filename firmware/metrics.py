@@ -191,7 +191,9 @@ def _link(link: Mapping[str, Any] | None) -> Iterator[Metric]:
     if link is None:
         return
     yield _gauge("link_connected", "1: the MQTT broker is connected.", link["connected"])
-    yield _gauge("link_waiting_messages", "Messages that wait for it.", link.get("waiting"))
+    yield _gauge("link_waiting_messages", "Messages that wait for it.", link["waiting"])
+    about = "Messages given up for want of room."
+    yield CounterMetricFamily("nanogrid_link_dropped_messages", about, link["dropped"])
 
 
 def _energy(joules: Mapping[str, float]) -> Metric:

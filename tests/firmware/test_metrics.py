@@ -21,7 +21,7 @@ PLAIN = (  # counts and flags have no unit
     *("nanogrid_grid_present", "nanogrid_plan_valid", "nanogrid_setpoint_run"),
     *("nanogrid_setpoint_disobeyed", "nanogrid_device_online", "nanogrid_device_good"),
     *("nanogrid_device_failed_exchanges", "nanogrid_build", "nanogrid_link_connected"),
-    "nanogrid_link_waiting_messages",
+    *("nanogrid_link_waiting_messages", "nanogrid_link_dropped_messages"),
 )
 PERIOD_S = 1.0
 
@@ -140,6 +140,16 @@ def test_histograms_add_up(scraped: Scraped) -> None:
     assert found["nanogrid_cycle_lateness_seconds_count", ()] == 5
     assert found["nanogrid_cycle_lateness_seconds_sum", ()] == pytest.approx(500.30302)
     assert found["nanogrid_cycle_stage_seconds_count", ("decide",)] == 5
+
+
+def test_the_link_is_there_when_it_is_wanted(scraped: Scraped) -> None:
+    assert not any("link" in name for name, _ in scraped.samples())
+    link = {"connected": False, "waiting": 7, "dropped": 2}
+    scraped.change = lambda document: document.update(link=link)
+    found = scraped.samples()
+    assert found["nanogrid_link_connected", ()] == 0.0
+    assert found["nanogrid_link_waiting_messages", ()] == 7.0
+    assert found["nanogrid_link_dropped_messages_total", ()] == 2.0
 
 
 def test_before_the_first_cycle_there_is_only_the_process(parameters: SiteParameters) -> None:

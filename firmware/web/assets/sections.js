@@ -157,7 +157,7 @@ function linkRow(link) {
   const waiting = isKnown(link.waiting) && link.waiting > 0 ? `${link.waiting} messages wait` : "";
   return {
     name: "MQTT", style: link.connected ? "is-good" : "is-bad", word: link.connected ? "connected" : "no connection",
-    about: [link.broker, waiting], error: [link.problem],
+    about: [link.broker, waiting, link.dropped ? `${link.dropped} dropped` : ""], error: [link.problem],
   };
 }
 
