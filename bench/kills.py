@@ -237,7 +237,7 @@ class Killer:
         """A timer that differs by more than a start that was under way when the process died."""
         slack_s = TOLERANCE_S
         if self._truth.edges and self.lives:
-            died_s, edge_s = self.lives[-1].kill_s, self._truth.edges[-1][0]
+            died_s, edge_s = self.lives[-1].kill_s, self._truth.edges[-1].t_s
             slack_s += max(0.0, edge_s - died_s) if edge_s > died_s else 0.0
         if abs(said_s - true_s) > slack_s:
             found.problems.append(f"{what} for {said_s:.1f} s, the plant says {true_s:.1f} s")

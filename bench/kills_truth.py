@@ -42,6 +42,16 @@ class Run:
     start_s: float
     stop_s: float = float("inf")
     died: bool = False  # the contact dropped with its controller
+    carried: bool = True  # it had come to take load: else the death broke a start off
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A change of the run request at the set."""
+
+    t_s: float
+    asked: bool
+    carried: bool = True  # the set takes load, or did since it was asked
 
 
 class Truth:
@@ -53,7 +63,8 @@ class Truth:
         self._ordered = Lasting(RETURN_S)
         self.export_max_kw = float("inf")  # as ordered
         self.starts = 0
-        self.edges: list[tuple[float, bool]] = []
+        self.edges: list[Edge] = []
+        self._carried = False
         self._times_s: list[float] = []
         self._kwh: list[dict[str, float]] = []
 
@@ -64,8 +75,10 @@ class Truth:
         allowed_kw = (1.0 + POWER_TOLERANCE_FRAC) * self.export_max_kw + 0.05
         self._ordered.update(state.grid_connected and -state.grid_kw > allowed_kw, dt_s)
         asked = self._world.buses.controls(self._world.elapsed_s).generator_run
-        if asked != bool(self.edges and self.edges[-1][1]):
-            self.edges.append((now_s, asked))
+        if asked != bool(self.edges and self.edges[-1].asked):
+            self.edges.append(Edge(now_s, asked, self._carried))
+            self._carried = False
+        self._carried |= bool(state.generator and state.generator.phase == "running")
         self.starts = state.generator.starts if state.generator else 0
         self._times_s.append(now_s)
         self._kwh.append({name: getattr(state.energy, key) for name, key in COUNTED.items()})
@@ -81,20 +94,27 @@ class Truth:
         return {name: count for name, count in counts.items() if name not in SEPARATE}
 
 
-def runs(edges: Iterable[tuple[float, bool]], lives: Iterable[Life], goes_on_s: float) -> list[Run]:
-    """The generator's runs. One whose contact dropped with a death goes on within `goes_on_s`."""
+def runs(edges: Iterable[Edge], lives: Iterable[Life], goes_on_s: float) -> list[Run]:
+    """The generator's runs.
+
+    One whose contact dropped with a death goes on when it is asked for again within `goes_on_s`;
+    a start that was broken off that way begins anew.
+    """
     kills_s = [life.kill_s for life in lives]
     found: list[Run] = []
-    for t_s, asked in edges:
-        if asked:
-            last = found[-1] if found else None
-            if last is not None and last.died and t_s - last.stop_s <= goes_on_s:
+    for edge in edges:
+        if edge.asked:
+            last = found[-1] if found else Run(0.0)
+            in_time = last.died and edge.t_s - last.stop_s <= goes_on_s
+            if in_time and last.carried:
                 found[-1] = Run(last.start_s)
+            elif in_time:
+                found[-1] = Run(edge.t_s)
             else:
-                found.append(Run(t_s))
+                found.append(Run(edge.t_s))
         else:
-            died = any(0.0 <= t_s - kill_s <= DEATH_S for kill_s in kills_s)
-            found[-1] = Run(found[-1].start_s, t_s, died)
+            died = any(0.0 <= edge.t_s - kill_s <= DEATH_S for kill_s in kills_s)
+            found[-1] = Run(found[-1].start_s, edge.t_s, died, edge.carried)
     return found
 
 

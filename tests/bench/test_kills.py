@@ -3,14 +3,16 @@
 import random
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench import kills
 from bench.kills_store import Left, look, problems
-from bench.kills_truth import Life, Run, runs, short
+from bench.kills_truth import Edge, Life, Run, runs, short
 
+EDGES = [Edge(10.0, True), Edge(30.0, False), Edge(34.0, True), Edge(90.0, False)]
 LEFT = Left("ok", {"load": 2.0}, [(1, 5.0, "a"), (2, 6.0, "b")], {"s-1": 7}, 100.0)
 
 
@@ -34,16 +36,16 @@ def test_what_must_outlive_a_process_does(
 
 
 def test_runs_are_told_from_gaps_that_a_death_made() -> None:
-    edges = [(10.0, True), (30.0, False), (34.0, True), (90.0, False)]
     lives = [Life(0.0, 29.9), Life(32.0)]
-    assert runs(edges, lives, 10.0) == [Run(10.0, 90.0)]
-    assert short(runs(edges, lives, 10.0), 60.0, 20.0) == []
-    assert runs(edges, lives, 2.0) == [Run(10.0, 30.0, died=True), Run(34.0, 90.0)]
+    assert runs(EDGES, lives, 10.0) == [Run(10.0, 90.0)]
+    assert short(runs(EDGES, lives, 10.0), 60.0, 20.0) == []
+    assert runs(EDGES, lives, 2.0) == [Run(10.0, 30.0, died=True), Run(34.0, 90.0)]
+    broken_off = [replace(edge, carried=edge.t_s > 30.0) for edge in EDGES]
+    assert runs(broken_off, lives, 10.0) == [Run(34.0, 90.0)]
 
 
 def test_short_runs_and_rests_are_seen() -> None:
-    edges = [(10.0, True), (30.0, False), (34.0, True), (90.0, False)]
-    found = runs(edges, [Life(0.0)], 10.0)
+    found = runs(EDGES, [Life(0.0)], 10.0)
     assert short(found, 40.0, 20.0) == [
         "generator ran for 20.0 s, minimum 40 s",
         "generator rested for 4.0 s, minimum 20 s",
