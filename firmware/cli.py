@@ -14,6 +14,7 @@ SUMMARIES = {
     "forecast": "Forecast PV or load from a history file.",
     "surplus": "Split surplus energy among battery, grid and peers.",
     "clear": "Clear a market book: price, trades, what was left out.",
+    "community": "Trade with neighbours: begin a community, take boxes in, join.",
     "ledger": "Verify, show or export a ledger of trades.",
     "train": "Train a forecasting model (extra [train]).",
     "export": "Write the store's history as CSV.",
