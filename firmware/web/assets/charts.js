@@ -70,7 +70,12 @@ export class Charts {
   constructor(place) {
     this.place = place;
     this.figures = new Map();
-    new ResizeObserver(() => this.last && this.draw(...this.last)).observe(place);
+    this.share = null; // where the pointer is
+    new ResizeObserver(() => {
+      const isOther = this.width !== place.clientWidth; // a legend that wraps changes the height alone
+      this.width = place.clientWidth;
+      if (isOther && this.last) this.draw(...this.last);
+    }).observe(place);
   }
 
   draw(charts, day, nowS, clock) {
@@ -84,9 +89,13 @@ export class Charts {
       if (!figure) { figure = new Figure(chart, this); this.figures.set(chart.id, figure); this.place.append(figure.root); }
       figure.draw(chart, this.axis);
     }
+    this.read(this.share);
   }
 
-  read(share) { for (const figure of this.figures.values()) figure.read(share); }
+  read(share) {
+    this.share = share;
+    for (const figure of this.figures.values()) figure.read(share);
+  }
 }
 
 class Figure {

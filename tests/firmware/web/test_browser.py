@@ -2,12 +2,13 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -15,6 +16,8 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
 
 from control.site import SiteParameters
 from firmware.config import Site
@@ -57,6 +60,7 @@ return {cycle: Number(document.body.dataset.cycle ?? -1), kw,
         marker: window.marker ?? null};
 """
 Run = Callable[[int], list[Telemetry]]
+Show = Callable[[Callable[[dict[str, Any]], None]], None]
 
 
 @dataclass
@@ -254,7 +258,7 @@ def test_it_says_that_the_service_is_away_and_comes_back_without_a_reload(
 EVIL = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>\'"&amp;'
 
 
-def _twisted(document: dict[str, Any]) -> dict[str, Any]:
+def _twist(document: dict[str, Any]) -> None:
     """Texts that would like to be markup, and nothing known."""
     document["alarms"] = [EVIL]
     document["mode"]["reason"] = EVIL
@@ -265,12 +269,13 @@ def _twisted(document: dict[str, Any]) -> dict[str, Any]:
         device.update(error=EVIL, identity={"maker": EVIL, "model": EVIL, "version": EVIL})
     for setpoint in document["setpoints"]:
         setpoint.update(reason=EVIL, clips=[EVIL], otherwise=[EVIL])
-    return document
 
 
-def test_texts_stay_texts_and_unknown_is_not_zero(
+@pytest.fixture
+def show(
     browser: webdriver.Chrome, site: Site, parameters: SiteParameters, run_cycles: Run
-) -> None:
+) -> Iterator[Show]:
+    """Opens the page of a document that has been changed."""
     cycles = run_cycles(130)
     snapshot, today = Snapshot(), Today(site, parameters)
     for telemetry in cycles:
@@ -278,28 +283,59 @@ def test_texts_stay_texts_and_unknown_is_not_zero(
     snapshot.publish(cycles[-1])
     now_s = cycles[-1].sample.t_s
     loop = {"cycles": 1, "cycles_missed": 0, "lateness": {"p99_s": 0.0, "max_s": 0.0}}
+    with ExitStack() as at_end:
 
-    def document(seen: Telemetry) -> dict[str, Any]:
-        state, command = seen.decision.state, seen.decision.command
-        moment = Moment(seen.sample, seen.applied, seen.advice, state, command)
-        return _twisted(status("site", "1", parameters, moment, Machine({}, loop)))
+        def opening(change: Callable[[dict[str, Any]], None]) -> None:
+            def document(seen: Telemetry) -> dict[str, Any]:
+                state, command = seen.decision.state, seen.decision.command
+                moment = Moment(seen.sample, seen.applied, seen.advice, state, command)
+                made = status("site", "1", parameters, moment, Machine({}, loop))
+                change(made)
+                return made
 
-    port = free_port()
-    server = HttpServer(
-        "page", "127.0.0.1", port, Page(site, snapshot, today, document, lambda: now_s)
-    )
-    server.start()
-    try:
-        wait_for(lambda: not server.problem)
-        opened(browser, server.url)
-        found = seen(browser)
-        assert complaints(browser) == []
-    finally:
-        server.stop()
+            page = Page(site, snapshot, today, document, lambda: now_s)
+            server = HttpServer("page", "127.0.0.1", free_port(), page)
+            server.start()
+            at_end.callback(server.stop)
+            opened(browser, server.url)
+
+        yield opening
+
+
+def test_texts_stay_texts_and_unknown_is_not_zero(browser: webdriver.Chrome, show: Show) -> None:
+    show(_twist)
+    found = seen(browser)
+    assert complaints(browser) == []
     assert set(found["kw"].values()) == {None}
     assert found["soc"] == "?"
     numbers = "return [...document.querySelectorAll('#flow .number')].map((n) => n.textContent)"
     assert set(browser.execute_script(numbers)) == {"?kW"}
     assert EVIL in browser.execute_script("return document.getElementById('alarms').innerText")
+    assert EVIL in browser.execute_script("return document.getElementById('orders').innerText")
     assert browser.execute_script("return window.hacked ?? null") is None
     assert browser.execute_script("return document.images.length") == 0
+
+
+def test_what_no_device_measures_is_called_an_estimate(
+    browser: webdriver.Chrome, show: Show, site: Site
+) -> None:
+    show(lambda document: document.update(missing=[site.pv[0].name]))
+    words = (
+        "return Object.fromEntries([...document.querySelectorAll('#flow .node')]"
+        ".map((n) => [n.classList[1], n.querySelector('.word').textContent]))"
+    )
+    found = browser.execute_script(words)
+    assert found["pv"] == "estimated"
+    assert "estimated" not in {found["load"], found["grid"], found["battery"]}
+
+
+def test_the_pointer_reads_every_chart_out(browser: webdriver.Chrome, show: Show) -> None:
+    show(lambda _: None)
+    chart = browser.find_element(By.CSS_SELECTOR, "#chart-soc .plot")
+    ActionChains(browser).move_to_element(chart).perform()
+    said = (
+        "return [...document.querySelectorAll('.keys li:first-child output')].map(o => o.innerText)"
+    )
+    wait_for(lambda: all(browser.execute_script(said)))
+    (time_of_day,) = set(browser.execute_script(said))  # the same in all, and about the middle
+    assert re.fullmatch(r"1[12]:\d\d", time_of_day)
