@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from control.cycle import Decision
 from firmware.clock import SystemClock, process_age_s
@@ -15,7 +15,6 @@ from firmware.config import Site
 from firmware.local_commands import LocalCommands
 from firmware.local_server import LocalServer, Snapshot, StatusAnswer
 from firmware.loop import Loop, Publisher, Telemetry
-from firmware.mqtt.link import Link
 from firmware.notify import Notifier, ready
 from firmware.orders.desk import Desk
 from firmware.parameters import site_parameters
@@ -28,6 +27,9 @@ from firmware.store import Store
 from firmware.web.servers import build_servers
 from firmware.wiring import build_buses, build_pins, build_sensor
 from firmware.workers import Workers
+
+if TYPE_CHECKING:
+    from firmware.mqtt.link import Link
 
 log = logging.getLogger("nanogrid")
 VERSION = own_version()
@@ -127,8 +129,10 @@ class Service:
         self._publishers.append(snapshot)
         return server
 
-    def _mqtt_link(self, store: Store | None) -> Link:
+    def _mqtt_link(self, store: Store | None) -> "Link":
         """The link to the broker, which has the last word: it closes after who tells it."""
+        from firmware.mqtt.link import Link  # 2 MB that others need not carry
+
         link = Link(self._site, VERSION, self._status, self._desk.submit_from_mqtt, store)
         self._desk.tell_of_restored(link.tell)
         self._publishers.append(link)
