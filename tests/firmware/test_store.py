@@ -122,7 +122,7 @@ def test_a_generator_transition_is_on_disk_at_once(
 ) -> None:
     like, store = run_cycles(1)[0], Store(settings, parameters)
     store.publish(cycle(like, 0))
-    running = GeneratorState(run=True, since_s=T_S + 1, attempts=1)
+    running = GeneratorState(run=True, since_s=T_S + 1, carried=True, attempts=1)
     store.publish(cycle(like, 1, generator=running))
     query = "SELECT content FROM checkpoint"
     until(lambda: "true" in str(rows(Path(settings.path), query)))
