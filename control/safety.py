@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from control.arbiter import Target, Verdict, clamp
 from control.curtail import GENERATOR_MARGIN_FRAC, GRID_MARGIN_FRAC, TAPER_H, ahead_kw, pv_limits
 from control.generator import sequence
-from control.records import Quantity
+from control.records import Level, Quantity
 from control.site import BatteryParameters, GeneratorParameters, GridParameters, SiteParameters
-from control.state import GeneratorState, State
+from control.state import GeneratorState, Mode, State
 
+OWN_JUDGEMENT = (Level.RULES.title, Level.PLAN.title, Level.TRADES.title)
 FADE_S = 10.0  # a battery at full power whose limits are no longer known is taken back in this time
 
 Verdicts = dict[Target, Verdict]
@@ -83,21 +84,28 @@ def _guard_generator(
 def _guard_battery(
     site: SiteParameters, state: State, verdicts: Verdicts, guarded: Verdicts, now_s: float
 ) -> float:
+    """Return the battery's power that PV has to leave room for: as told, or as ordered.
+
+    Left to itself the battery makes way for PV at an export limit; for an order PV makes way.
+    """
     battery = site.battery
     if battery is None:
         return 0.0
     target = (battery.name, Quantity.POWER_KW)
-    bounds = [
-        *_ramp(battery, state, now_s),
-        *_other_sources(site, battery, state, now_s),
+    wish = _wish(verdicts, target, 0.0)
+    free = wish.source in OWN_JUDGEMENT and state.mode is not Mode.MANUAL
+    way_kw = ahead_kw(site, state, now_s) if free else 0.0
+    outer = [*_ramp(battery, state, now_s), *_other_sources(site, battery, state, now_s, way_kw)]
+    own = [
         *_charge(battery, state, now_s),
         *_own_limits(battery, state, now_s),
         Bound(-battery.charge_max_kw, battery.discharge_max_kw, "rating"),
     ]
     if is_stopped(state):
-        bounds.append(Bound(0.0, 0.0, "emergency stop"))
-    guarded[target] = _clip(_wish(verdicts, target, 0.0), bounds)
-    return guarded[target].value
+        own.append(Bound(0.0, 0.0, "emergency stop"))
+    guarded[target] = _clip(wish, outer + own)
+    told_kw = guarded[target].value
+    return told_kw if free else max(told_kw, _clip(wish, own).value)
 
 
 def _step_s(state: State, now_s: float) -> float:
@@ -121,9 +129,12 @@ def _fade(battery: BatteryParameters, state: State, now_s: float, reason: str) -
 
 
 def _other_sources(
-    site: SiteParameters, battery: BatteryParameters, state: State, now_s: float
+    site: SiteParameters, battery: BatteryParameters, state: State, now_s: float, way_kw: float
 ) -> list[Bound]:
-    """What the grid or the generator can take or give bounds the battery."""
+    """What the grid or the generator can take or give bounds the battery.
+
+    Beside the grid it makes way for PV by `way_kw`: 0 where somebody has ordered its power.
+    """
     plant = state.estimate
     net_kw = plant.net_kw
     beside = (plant.grid_present and site.grid) or (plant.generator_carries and site.generator)
@@ -133,15 +144,15 @@ def _other_sources(
         return [_fade(battery, state, now_s, "the load is unknown")]
     if isinstance(beside, GridParameters):
         net_kw -= plant.generator_kw or 0.0
-        return _beside_grid(beside, net_kw, battery.charge_from_grid, ahead_kw(site, state, now_s))
+        return _beside_grid(beside, net_kw, battery.charge_from_grid, way_kw)
     return _beside_generator(beside, net_kw)
 
 
 def _beside_grid(
-    grid: GridParameters, net_kw: float, charge_from_grid: bool, ahead_kw: float
+    grid: GridParameters, net_kw: float, charge_from_grid: bool, way_kw: float
 ) -> list[Bound]:
     keep = 1.0 - GRID_MARGIN_FRAC
-    most_kw = net_kw + keep * grid.export_max_kw - ahead_kw
+    most_kw = net_kw + keep * grid.export_max_kw - way_kw
     bounds = [
         Bound(None, most_kw, grid.export_text),
         Bound(net_kw - keep * grid.import_max_kw, None, grid.import_text),

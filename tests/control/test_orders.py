@@ -1,5 +1,6 @@
 """What orders do to whole cycles: each takes effect at once, says who, and ends when it expires."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from control.cycle import Decision
-from control.records import Explanation, Level, Orders, Proposal, Quantity
+from control.records import (
+    Explanation,
+    InverterMeasurement,
+    Level,
+    Orders,
+    Proposal,
+    Quantity,
+    Sample,
+)
 from control.state import Mode
 
 NONE = Orders()
@@ -83,6 +92,31 @@ def test_the_tightest_pv_limit_holds(plant: Any, build: Any) -> None:
     assert value(made, "roof") == 2.5
     assert world.pv_kw == 2.5
     assert why(made, "roof").clips[-1] == "supervisor: an order"
+
+
+@pytest.mark.parametrize("level", [Level.SUPERVISOR, Level.LOCAL_OPERATOR])
+@pytest.mark.parametrize("power_kw", [1.0, 0.0, -1.0])
+def test_an_ordered_battery_does_not_make_way_for_pv(
+    plant: Any, build: Any, level: Level, power_kw: float
+) -> None:
+    """An export limit holds PV back. Left to itself the battery charges; ordered, it obeys."""
+
+    class Telling(plant):  # type: ignore[misc]
+        def sample(self) -> Sample:
+            seen = super().sample()
+            state = "throttled" if self.sun_kw > self.limit_kw else "running"
+            measured = replace(seen.pv[0], value=InverterMeasurement(self.pv_kw, state=state))
+            return replace(seen, pv=(measured,))
+
+    world = Telling(build.site(), load_kw=0.5, sun_kw=6.0)
+    assert value(settled(world, 60), "battery") < -2.0
+    order = build.order(level, "battery", power_kw)
+    for mode in (False, True):
+        heard = level is OPERATOR or not mode
+        made = settled(world, 60, ordered(order, manual=mode))
+        assert value(made, "battery") == pytest.approx(power_kw if heard else 0.0)
+        assert world.grid_kw == pytest.approx(-0.97 * 3.0, abs=0.1)
+    assert value(settled(world, 90), "battery") < -2.0
 
 
 # --- limits --------------------------------------------------------------------------------
