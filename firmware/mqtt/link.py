@@ -36,6 +36,7 @@ FIRST_RETRY_S = 1.0  # doubles up to ...
 LAST_RETRY_S = 60.0
 STEADY_S = 30.0  # a connection that has lasted so long was a good one
 TURN_S = 0.25  # how often to look for something to do
+PAUSE_S = 0.002  # between two turns: however much a broker sends, the loop does not notice
 CLOSE_S = 3.0
 JOIN_S = 7.0  # longer than an attempt to connect
 INBOX = 1000  # events and acknowledgements on their way to the thread
@@ -176,6 +177,7 @@ class Link:
                 session.turn(self._wake_read, TURN_S)
                 self._slept()
                 self._work(session, time.monotonic())
+                time.sleep(PAUSE_S)
             self._part(session)
         finally:
             session.drop()

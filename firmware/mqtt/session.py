@@ -31,7 +31,7 @@ ACKNOWLEDGE_S = 30.0  # a broker that owes an acknowledgement for longer is none
 WILL_DELAY_S = 5
 SESSION_S = 30  # what the broker keeps of us; a new connection starts clean all the same
 PACKET_BYTES = 256 * 1024
-PACKETS = 50  # read at one go
+PACKETS = 10  # read at one go
 ALERT = re.compile(r"\[SSL: (\w+)\]")
 SEND_NEW_ONLY = 2  # retain handling: nothing that was retained before we came
 

@@ -223,6 +223,25 @@ def test_commands_of_any_size(broker: Broker, links: Links) -> None:
     assert link.status.connected
 
 
+def test_a_flood_leaves_time_for_others(broker: Broker, links: Links) -> None:
+    """One packet at a time with a pause: the rest waits in the network, where it costs nothing."""
+    broker.start()
+    link = links.make(broker)
+    wait_for(lambda: link.status.connected)
+    command = ["mosquitto_pub", "-V", "5", "-p", str(broker.port), "-t", f"{SITE}/cmd", "-l"]
+    flood = subprocess.Popen(command, stdin=subprocess.PIPE)
+    assert flood.stdin is not None
+    flood.stdin.write(b"{}\n" * 5_000)
+    flood.stdin.close()
+    wait_for(lambda: links.commander.given)
+    start_s, before = time.monotonic(), len(links.commander.given)
+    wait_for(lambda: len(links.commander.given) > before + 300)
+    assert time.monotonic() - start_s > 300 * link_module.PAUSE_S
+    flood.kill()
+    flood.wait()
+    assert link.status.connected
+
+
 def with_source(links: Links, name: str, key: str = "") -> None:
     source = {"name": name, "role": "operator", "public_key": key}
     commands = type(links.site.commands).model_validate({"source": (source,)})
