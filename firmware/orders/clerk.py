@@ -107,14 +107,6 @@ class Clerk:
         """Whether cycles have to be looked at."""
         return not self._may_acknowledge or any(not order.done for order in self._standing)
 
-    def received(self, raw: bytes, way: Way) -> Acknowledgement | None:
-        """The acknowledgement of a command that waits, if it has an id; from any thread."""
-        try:
-            sender = sender_of(parse(raw), way, tell_nobody)
-        except EnvelopeError:
-            return None
-        return None if sender is None else self._acknowledgement(sender, "received")
-
     # --- a command -----------------------------------------------------------------------------
 
     def take(self, raw: bytes, way: Way, tell: Tell) -> None:

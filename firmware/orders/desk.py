@@ -15,7 +15,7 @@ from firmware.loop import Telemetry
 from firmware.orders.clerk import Clerk
 from firmware.orders.clock_sync import clock_problem
 from firmware.orders.journal import Disk, Journal
-from firmware.orders.telling import LOCAL, Acknowledgement, Tell, Way
+from firmware.orders.telling import Acknowledgement, Tell, Way
 from firmware.store_restore import boot_id
 
 __all__ = ["Desk", "Way"]
@@ -23,7 +23,6 @@ __all__ = ["Desk", "Way"]
 log = logging.getLogger("nanogrid")
 
 INBOX = 200  # commands that wait at most
-ASKED = 500  # local commands whose fate can be asked for, whatever it was
 CYCLES = 100  # that wait to be looked at
 TURN_S = 0.5  # an order ends so late at most
 CLOSE_S = 10.0
@@ -44,7 +43,6 @@ class Desk:
         self._clerk = Clerk(site, sources, Journal(disk), clock, boot_id(), problem)
         self._inbox: queue.Queue[tuple[bytes, Way, Tell]] = queue.Queue(INBOX)
         self._cycles: deque[Telemetry] = deque(maxlen=CYCLES)
-        self._asked: dict[str, Acknowledgement] = {}
         self._dropped = 0
         self._wake = threading.Event()
         self._stopping = False
@@ -58,15 +56,8 @@ class Desk:
 
         With too many waiting it is dropped, which the log tells.
         """
-
-        def heard(acknowledgement: Acknowledgement) -> None:
-            self._remember(acknowledgement)
-            tell(acknowledgement)
-
-        if way.name == LOCAL:
-            self._remember(self._clerk.received(raw, way))
         try:
-            self._inbox.put_nowait((raw, way, heard if way.name == LOCAL else tell))
+            self._inbox.put_nowait((raw, way, tell))
         except queue.Full:
             self._dropped += 1
         self._wake.set()
@@ -84,11 +75,8 @@ class Desk:
         return self._clerk.notices.take()
 
     def acknowledgement(self, id: str) -> Acknowledgement | None:
-        """The newest acknowledgement of a command, None for one that is not known.
-
-        Refusals are kept for local commands alone: elsewhere they are told and forgotten.
-        """
-        return self._clerk.acknowledgement(id) or self._asked.get(id)
+        """The newest acknowledgement of a command, None for one that did not count."""
+        return self._clerk.acknowledgement(id)
 
     def tell_of_restored(self, tell: Tell) -> None:
         """Who hears of commands that came by MQTT before the restart."""
@@ -105,13 +93,6 @@ class Desk:
         self._stopping = True
         self._wake.set()
         self._thread.join(CLOSE_S)
-
-    def _remember(self, acknowledgement: Acknowledgement | None) -> None:
-        if acknowledgement is None:
-            return
-        self._asked[acknowledgement["id"]] = acknowledgement
-        while len(self._asked) > ASKED:
-            del self._asked[next(iter(self._asked))]
 
     # --- the thread ----------------------------------------------------------------------------
 

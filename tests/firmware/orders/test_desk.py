@@ -22,7 +22,7 @@ from firmware.orders.pace import Allowance
 from firmware.publishers import EventLog
 from firmware.store import Store
 from firmware.store_reading import read_events
-from tests.firmware.orders.conftest import LOCAL, MQTT, SOURCES
+from tests.firmware.orders.conftest import MQTT, SOURCES
 
 DEADLINE_S = 20.0
 
@@ -60,27 +60,6 @@ def test_answers_come_in_order_and_orders_follow(parameters: SiteParameters) -> 
         assert desk.acknowledgement("command-9") is None
         assert [event.text.split(":")[1] for event in desk.notices()] == 3 * [" accepted"]
         assert desk.notices() == ()
-
-
-def test_a_local_command_can_be_asked_for_at_once_and_when_it_was_refused(
-    parameters: SiteParameters, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    go_on = threading.Event()
-    with opened(parameters) as desk:
-        turn = desk._turn
-        monkeypatch.setattr(desk, "_turn", lambda: (go_on.wait(DEADLINE_S), turn()))
-        desk._wake.set()
-        local = {"v": 1, "id": "local-cmd", "iat": 0, "exp": 60, "op": "plan.replan", "args": {}}
-        desk.submit(json.dumps(local).encode(), LOCAL, lambda _: None)
-        known = desk.acknowledgement("local-cmd")
-        assert known is not None
-        assert known["status"] == "received"
-        go_on.set()
-        until(lambda: (desk.acknowledgement("local-cmd") or {})["status"] == "rejected")
-        known = desk.acknowledgement("local-cmd")
-        assert known is not None
-        assert known["reason"].startswith("expired")
-        assert known["src"] == "local"
 
 
 def test_too_many_are_dropped_and_logged(

@@ -284,7 +284,7 @@ def limits_at(standing: Standing, site: SiteParameters, t_s: float) -> list[floa
     ]
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(commands=st.lists(st.tuples(OPS, SENDERS, st.integers(0, 60)), max_size=25))
 def test_nothing_from_elsewhere_loosens_a_limit_now_or_later(
     parameters: SiteParameters, make_sample: Callable[..., Sample], commands: Any
@@ -327,7 +327,7 @@ ORDERS = st.builds(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(given=st.lists(ORDERS, max_size=12))
 def test_each_order_stands_or_has_ended_once(given: list[Order]) -> None:
     standing: Standing = ()

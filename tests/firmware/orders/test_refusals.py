@@ -335,7 +335,7 @@ def mutilated(draw: st.DrawFn) -> bytes:
     return json.dumps(envelope).encode()
 
 
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(
     raws=st.lists(
         st.binary(max_size=60) | JSON.map(lambda x: json.dumps(x).encode()) | mutilated()
