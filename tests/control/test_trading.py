@@ -314,6 +314,15 @@ def test_who_is_asked_too_late_has_aborted_and_says_so_for_ever() -> None:
         ]
 
 
+def test_a_vote_that_comes_too_late_aborts_even_before_the_clock_said_so() -> None:
+    decider, voter = pair()
+    d, _, pact = locked(decider)
+    _, sent, _ = locked(voter)
+    (entry,) = d.on_vote(vote_of(sent, voter), DELIVERY_S - 59.9, 940.1).saves
+    assert (entry.kind, entry.body["commit"]) == ("decide", False)
+    assert d.commitments.of_epoch(EPOCH) == {pact: State.ABORTED}
+
+
 def test_a_vote_that_overtakes_the_book_waits_for_it() -> None:
     decider, voter = pair()
     _, sent, _ = locked(voter)
