@@ -23,7 +23,7 @@ def build_servers(
 ) -> tuple[HttpServer, ...]:
     """Servers that have not started; what feeds them is added to `publishers`.
 
-    `document` is the status document of one cycle. What is not configured is not even imported.
+    `document` is the status document of one cycle.
     """
     servers = []
     if site.web.port:
@@ -33,6 +33,7 @@ def build_servers(
         page = Page(site, snapshot, today, document, clock.monotonic)
         servers.append(HttpServer("page", site.web.host, site.web.port, page))
     if site.metrics.port:
+        # Prometheus' library is loaded only where it is wanted.
         from firmware.metrics import Figures, Meter, MetricsAnswer
 
         meter = Meter(parameters.period_s)
