@@ -149,6 +149,8 @@ class Killer:
         self.lives: list[Life] = []
         self._left: Left | None = None
         self._standing = "auto"
+        self._last: dict[str, Any] | None = None  # command
+        self._number: int | None = None  # of it, among those accepted
         self._began_s = time.monotonic()
         self._first_s = float("inf")  # of the first process
         self._counted = dict.fromkeys(COUNTED, 0.0)
@@ -252,6 +254,7 @@ class Killer:
         part = (time.monotonic() - self._began_s) % ORDERS_EVERY_S / ORDERS_EVERY_S
         due = "manual" if part < 0.33 else "limited" if part < 0.67 else "auto"
         if due == self._standing:
+            self._repeat(found)
             return
         mode = {"mode": "manual" if due == "manual" else "auto"}
         limit = {"p_w": EXPORT_MAX_W if due == "limited" else None}
@@ -275,6 +278,20 @@ class Killer:
             ack = ask(self._socket, {"ack": known})["ack"]
         if ack["status"] not in ("accepted", "done"):
             raise LocalError(f"{op}: {ack['status']}: {ack['reason']}")
+        before, self._number, self._last = self._number, ack["gen"], order
+        if before is not None and self._number != before + 1:
+            raise LocalError(
+                f"{op}: accepted as number {self._number}, the one before was {before}"
+            )
+
+    def _repeat(self, found: Finding) -> None:
+        """Give the last command once more: it counts once, in whatever process it comes."""
+        if self._last is None:
+            return
+        try:
+            ask(self._socket, {"command": self._last})
+        except LocalError as error:
+            found.problems.append(f"repeated command: {error}")
 
     # --- what a death left -------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from hil.world import World
 
 TICK_S = 0.05
 STOP_S = 15.0
+SOCKET, SOCKET_BYTES = "nanogrid.sock", 99  # see firmware.config_site_rules
 
 
 class LiveError(Exception):
@@ -38,19 +39,25 @@ def served(
     table = dict(world.site())
     if history is not None:
         table["forecast"] = {**table.get("forecast", {}), "history": str(history)}
-    table["local"] = {"socket": str((folder / "nanogrid.sock").resolve())}
     site = folder / "site.toml"
-    site.write_text(to_toml(table), encoding="utf-8")
     with (
         tempfile.TemporaryDirectory(prefix="nanogrid-") as short,  # socket paths are limited
         FakePiServer(world.pi, Path(short) / "pi") as pi,
     ):
+        table["local"] = {"socket": str(_socket(folder, Path(short)))}
+        site.write_text(to_toml(table), encoding="utf-8")
         thread.start()
         try:
             yield site, pi.environment()
         finally:
             stopping.set()
             thread.join()
+
+
+def _socket(folder: Path, short: Path) -> Path:
+    """The controller's own socket: in its folder, unless an address has no room for that."""
+    socket = (folder / SOCKET).resolve()
+    return socket if len(bytes(socket)) <= SOCKET_BYTES else short / SOCKET
 
 
 def _advance(world: World, stopping: threading.Event) -> None:

@@ -16,6 +16,7 @@ EDGES = [Edge(10.0, True), Edge(30.0, False), Edge(34.0, True), Edge(90.0, False
 LEFT = Left("ok", {"load": 2.0}, [(1, 5.0, "a"), (2, 6.0, "b")], {"s-1": 7}, 100.0)
 
 
+@pytest.mark.timeout(300)
 def test_what_must_outlive_a_process_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

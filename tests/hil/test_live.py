@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from firmware.config import load_site
 from firmware.recording import Recording
 from hil import live
 from hil.live import LiveError, served
@@ -60,6 +61,19 @@ def test_a_controller_that_fails_fails_the_run(
     with pytest.raises(LiveError, match=r"status 1; see .*controller\.log"):
         run_scenario(loaded, tmp_path / "out", Speed(live=True), lambda *_: None)
     assert not [t.name for t in threading.enumerate() if t.name in ("world", "fake-pi")]
+
+
+def test_a_deep_folder_gets_a_site_file_that_a_controller_takes(
+    loaded: LoadedScenario, tmp_path: Path
+) -> None:
+    folder = tmp_path / ("deep" * 30)
+    folder.mkdir()
+    world = World(loaded, float(int(time.time())))
+    try:
+        with served(world, folder, None) as (site, _):
+            assert Path(load_site(site).local.socket).parent.is_dir()
+    finally:
+        world.close()
 
 
 def test_served_gives_a_site_and_an_environment_while_the_world_goes_on(
