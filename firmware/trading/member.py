@@ -44,7 +44,7 @@ class Outgoing:
     raw: bytes
 
 
-class Member:
+class TradingMember:
     """A box in its community. Not for several threads."""
 
     def __init__(

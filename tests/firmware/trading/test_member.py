@@ -13,7 +13,7 @@ from firmware.trading.admission import Refused, Why
 from firmware.trading.identity import Identity
 from firmware.trading.ledger import Ledger
 from firmware.trading.ledger_check import check, disagreements
-from firmware.trading.member import Member, Outgoing
+from firmware.trading.member import Outgoing, TradingMember
 from firmware.trading.membership import Market, Membership, MembershipError, Times
 from tests.firmware.trading.people import document, entry, order
 
@@ -34,7 +34,7 @@ class Street:
         market = Market(fee=200, price_floor=5_000, price_ceiling=30_000, times=TIMES)
         self.document = document([ADMIN], 1, [entry(who) for who in self.people], market=market)
         self.now_s = START * SLOT_S
-        self.members: dict[str, Member] = {}
+        self.members: dict[str, TradingMember] = {}
         self.refusals: list[Refused] = []
         self._wire: list[tuple[float, str, bytes]] = []
         for who in self.people:
@@ -45,7 +45,7 @@ class Street:
 
     def start(self, who: Identity) -> None:
         ledger = Ledger(self.path(who), who)
-        self.members[who.peer] = Member(who, ledger, self.document, self.now_s)
+        self.members[who.peer] = TradingMember(who, ledger, self.document, self.now_s)
 
     def send(self, sender: str, outgoing: list[Outgoing]) -> None:
         for one in outgoing:
