@@ -97,9 +97,13 @@ bench-fuzzy: dev
 	$(BIN)/pip install -q --prefer-binary -e '.[bench]'
 	$(BIN)/python -W ignore -m bench.fuzzy
 
-.PHONY: bench-market
+.PHONY: bench-market bench-protocol
 bench-market: venv
 	$(BIN)/python -m bench.market
+	$(BIN)/python -m bench.epoch
+
+bench-protocol: venv
+	$(BIN)/python -m bench.protocol
 
 .PHONY: bench-store bench-kills
 bench-store: venv
