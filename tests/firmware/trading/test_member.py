@@ -2,7 +2,7 @@
 
 import random
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class Street:
         self.now_s = START * SLOT_S
         self.members: dict[str, TradingMember] = {}
         self.refusals: list[Refused] = []
+        self.drops: Callable[[str, str, str], bool] = lambda _sender, _to, _kind: False
         self._wire: list[tuple[float, str, bytes]] = []
         for who in self.people:
             self.start(who)
@@ -50,7 +51,8 @@ class Street:
     def send(self, sender: str, outgoing: list[Outgoing]) -> None:
         for one in outgoing:
             for name in [one.to] if one.to else self.members:
-                if name != sender and self.dice.random() >= self.loss_frac:
+                lost = self.dice.random() < self.loss_frac or self.drops(sender, name, one.kind)
+                if name != sender and not lost:
                     wait_s = self.dice.random() * 0.1
                     self._wire.append((self.now_s + wait_s, name, one.raw))
 
@@ -164,6 +166,45 @@ def test_a_disk_that_takes_nothing_ends_trading_and_nothing_is_sent(folder: Path
     street.close()
     street.start(street.people[0])
     assert street.members[street.people[0].peer].problem == ""
+
+
+def test_a_broker_that_keeps_votes_back_leaves_doubt_but_no_half_trade(folder: Path) -> None:
+    street = Street(folder, 4)
+    street.drops = lambda _sender, _to, kind: kind == "decide"
+    street.trade(1)
+    doubtful = [m for m in street.members.values() if m.trader.commitments.in_doubt()]
+    assert doubtful
+    street.drops = lambda _sender, _to, _kind: False
+    street.run(3)
+    assert all(m.trader.commitments.in_doubt() == [] for m in street.members.values())
+    assert traded(street, START + 1) == 1020
+    street.close()
+    street.assert_sound()
+
+
+def test_a_broker_that_parts_two_houses_costs_only_their_trades(folder: Path) -> None:
+    street = Street(folder, 4)
+    one, two = street.people[0].peer, street.people[1].peer
+    street.drops = lambda sender, to, _kind: {sender, to} == {one, two}
+    street.trade(3)
+    for epoch in range(START + 1, START + 4):
+        for member in street.members.values():
+            for pact in member.committed(epoch):
+                assert {pact.buyer, pact.seller} != {one, two}
+    street.close()
+    street.assert_sound()
+
+
+def test_a_proposer_that_censors_is_replaced(folder: Path) -> None:
+    street = Street(folder, 4)
+    first = street.document.rules(START + 1).proposers(START + 1)[0]
+    victim = next(who.peer for who in street.people if who.peer != first)
+    street.drops = lambda sender, to, kind: (sender, to, kind) == (victim, first, "order")
+    street.trade(1)
+    assert traded(street, START + 1) == 1020
+    assert street.members[victim].committed(START + 1)
+    street.close()
+    street.assert_sound()
 
 
 def test_too_late_is_said(folder: Path) -> None:
