@@ -39,6 +39,7 @@ from firmware.store_schema import DamageError, StoreError, connect, copied, is_d
 
 log = logging.getLogger("nanogrid")
 
+FIRST_S = 0.5  # who dies young loses little
 ENERGY_S = 20.0  # so much of what nobody else counts a killed process takes with it
 EVENT_S = 60.0  # events alone make a batch so often at most: the card's write budget
 QUEUED = 32  # batches and jobs together
@@ -71,6 +72,7 @@ class Store:
         self._next = Pending()
         self._due = False
         self._handed_s = float("-inf")  # when the last batch was handed over
+        self._pause_s = FIRST_S  # until the next, at the latest; grows to ENERGY_S
         self._urgent: Urgent | None = None
         self._events_t_s = float("-inf")  # of the last batch that events alone made due
         self._writer = _Writer(settings)
@@ -106,7 +108,7 @@ class Store:
         if pending.events and not self._due and sample.t_s - self._events_t_s >= EVENT_S:
             self._due, self._events_t_s = True, sample.t_s
         pending.checkpoint = checkpoint_of(state, sample, self._boot, self._generator_name)
-        if self._due or sample.t_s - self._handed_s >= ENERGY_S:
+        if self._due or sample.t_s - self._handed_s >= self._pause_s:
             self._hand_over(sample.t_s)
 
     def transaction(self, job: Callable[[sqlite3.Connection], T]) -> "Future[T]":
@@ -153,6 +155,7 @@ class Store:
         except queue.Full:
             return  # it stays due, and what waits is bounded
         self._next, self._due, self._handed_s = Pending(), False, t_s
+        self._pause_s = min(ENERGY_S, 2.0 * self._pause_s)
 
     def _run(self) -> None:
         waiting, written, ended = Pending(), True, False

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,33 @@ def test_a_generator_transition_is_on_disk_at_once(
     store.close()
     after = Store(settings, parameters).state(T_S + 2, UTC_S)
     assert after.generator == running
+
+
+def test_energy_goes_to_the_disk_soon_at_first_and_every_20_s_later(
+    settings: Settings, parameters: SiteParameters, run_cycles: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed: list[float] = []
+    monkeypatch.setattr(Store, "_hand_over", noting(handed, Store._hand_over))
+    like, store = run_cycles(1)[0], Store(settings, parameters)
+    for second in range(100):
+        store.publish(cycle(like, second + 3.0, load_kw=3.6))
+    store.close()
+    steps_s = [b - a for a, b in pairwise(handed)]
+    assert steps_s[:5] == [1.0, 2.0, 4.0, 8.0, 16.0]
+    assert max(steps_s) == 20.0
+    assert len(steps_s) <= 12
+
+
+def noting(
+    times_s: list[float], hand_over: Callable[[Store, float], None]
+) -> Callable[[Store, float], None]:
+    """As before, with a note of when."""
+
+    def noted(store: Store, t_s: float) -> None:
+        times_s.append(t_s)
+        hand_over(store, t_s)
+
+    return noted
 
 
 def test_old_minutes_and_events_go_by_their_number(

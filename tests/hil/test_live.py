@@ -23,7 +23,7 @@ SCENARIO = f"""
 title = "seconds"
 site = "{REALTIME}"
 start = "2026-03-20T09:00:00Z"
-duration_h = 0.0008
+duration_h = 0.0016
 seed = 11
 history_days = 8
 """
