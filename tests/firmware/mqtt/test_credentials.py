@@ -13,7 +13,7 @@ from firmware.config_operation import Mqtt
 from firmware.mqtt import link as link_module
 from firmware.mqtt.credentials import problems
 from tests.firmware.mqtt.certificates import Authority
-from tests.firmware.mqtt.conftest import Broker, Links, Listener, wait_for
+from tests.firmware.mqtt.conftest import Broker, Links, Listener, free_port, wait_for
 
 SITE = "ng/1/clinic-01"
 EXAMPLE = Path(__file__).parents[3] / "examples" / "site.toml"
@@ -36,6 +36,7 @@ def secured(broker: Broker, authority: Authority, tmp_path: Path) -> Broker:
     certificate, key = authority.issue("broker")
     rules = tmp_path / "acl"
     rules.write_text("pattern readwrite ng/1/%u/#\npattern write homeassistant/device/%u/config\n")
+    broker.beside = free_port()
     broker.options = f"""
 per_listener_settings true
 cafile {authority.path}
@@ -44,7 +45,7 @@ keyfile {key}
 require_certificate true
 use_identity_as_username true
 acl_file {rules}
-listener {broker.port + 1 if broker.port < 65535 else broker.port - 1} 127.0.0.1
+listener {broker.beside} 127.0.0.1
 allow_anonymous true
 """
     return broker
@@ -61,8 +62,8 @@ def tls(authority: Authority, name: str) -> dict[str, str]:
 
 def listen_beside(broker: Broker, listen: Callable[..., Listener]) -> Listener:
     """A listener at the second listener of the secured broker."""
-    port = broker.port + 1 if broker.port < 65535 else broker.port - 1
-    return listen(Broker(broker.folder, port))
+    assert broker.beside is not None
+    return listen(Broker(broker.folder, broker.beside))
 
 
 def test_client_certificates(
