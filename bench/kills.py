@@ -60,6 +60,7 @@ class Finding:
     """One kill and what came of the restart after it."""
 
     number: int
+    at_s: float  # of the start, since the world began
     lived_s: float
     away_s: float
     mode: str = "-"
@@ -71,12 +72,12 @@ class Finding:
         """The row of the report."""
         said = "; ".join(self.problems) or "ok"
         return (
-            f"{self.number:4d} {self.lived_s:6.2f} {self.away_s:6.2f}  {self.mode:9s}"
-            f" {self.run:20s} {self.lost_wh:7.2f}  {said}"
+            f"{self.number:4d} {self.at_s:6.0f} {self.lived_s:6.2f} {self.away_s:6.2f}"
+            f"  {self.mode:9s} {self.run:20s} {self.lost_wh:7.2f}  {said}"
         )
 
 
-HEADING = "kill  lived   away  mode      generator            lost Wh"
+HEADING = "kill     at  lived   away  mode      generator            lost Wh"
 
 
 def main() -> int:
@@ -127,6 +128,8 @@ def campaign(folder: Path, start: str, kills: int, chance: random.Random) -> int
     goes_on_s = COOL_DOWN_S + TOLERANCE_S
     said = short(runs(truth.edges, killer.lives, goes_on_s), MIN_RUN_S, MIN_REST_S)
     said += [f"{name}: {count} times" for name, count in truth.violations().items() if count]
+    for note in truth.notes:
+        print(note)
     print(f"generator starts {truth.starts}; limits: {'; '.join(said) or 'none broken'}")
     print(killer.summary())
     return bad + len(said)
@@ -161,7 +164,7 @@ class Killer:
         time.sleep(away_s)
         start_s = time.monotonic()
         self._first_s = min(self._first_s, start_s)
-        found = Finding(number, 0.0, away_s)
+        found = Finding(number, start_s - self._began_s, 0.0, away_s)
         with (self._folder / "controller.log").open("ab") as log:
             process = subprocess.Popen(self._command, env=self._environment, stderr=log)
         try:

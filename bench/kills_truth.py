@@ -63,6 +63,7 @@ class Truth:
         self._ordered = Lasting(RETURN_S)
         self.export_max_kw = float("inf")  # as ordered
         self.starts = 0
+        self.notes: list[str] = []  # when the ordered limit was broken
         self.edges: list[Edge] = []
         self._carried = False
         self._times_s: list[float] = []
@@ -73,7 +74,14 @@ class Truth:
         now_s = time.monotonic()
         self._violations.update(state, dt_s)
         allowed_kw = (1.0 + POWER_TOLERANCE_FRAC) * self.export_max_kw + 0.05
+        broken = self._ordered.count
         self._ordered.update(state.grid_connected and -state.grid_kw > allowed_kw, dt_s)
+        if self._ordered.count > broken:
+            limits_kw = [pv.limit_kw for pv in state.pv]
+            said = (
+                f"{self._world.elapsed_s:.0f} s: export {-state.grid_kw:.2f} kW against an ordered"
+            )
+            self.notes.append(f"{said} {self.export_max_kw:g} kW, PV limits {limits_kw} kW")
         asked = self._world.buses.controls(self._world.elapsed_s).generator_run
         if asked != bool(self.edges and self.edges[-1].asked):
             self.edges.append(Edge(now_s, asked, self._carried))
