@@ -3,10 +3,12 @@
 Four stages, each able to answer: a plan that leaves the battery idle (at once), a particle swarm
 over what stored energy is worth (`planning_values`), dynamic programming over the whole plane of
 stored energy and diesel state, coarse and then finer, and the polish of what that found in
-shrinking corridors (`planning_corridor`). Every candidate is made feasible and judged by
-`dispatch.evaluate`; the best so far is the answer whenever the budget ends.
+shrinking corridors (`planning_corridor`). A long horizon begins with a coarser plane or with steps
+in groups (`planning_coarse`). Every candidate is made feasible and judged by `dispatch.evaluate`;
+the best so far is the answer whenever the budget ends.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +17,9 @@ import numpy as np
 
 from control.dispatch import TOLERANCE, Bools, Cost, Schedule, energy_kwh, evaluate
 from control.dispatch_instance import Floats, Instance
-from control.planning_corridor import Corridor, CorridorSearch
-from control.planning_diesel import DieselStates
+from control.planning_coarse import NearChanges, coarser, without_minimum_times
+from control.planning_corridor import Corridor, CorridorSearch, StepCosts
+from control.planning_diesel import ALWAYS_OFF, DieselStates
 from control.planning_step import MeritOrder
 from control.planning_storage import Storage
 from control.planning_values import ValueDecoder
@@ -30,6 +33,10 @@ POLISH_HALF = 24  # energies on either side of the trajectory
 POLISH_FINER = 3  # from one corridor to the next
 POLISH_CELLS = 300_000  # of the battery's usable span: finer is of no use
 HOPE = 2.0  # how much a polish may be behind, in gains of its last search, to go on
+STEPS_MAX = 300  # of an ordinary horizon; a longer one begins with ...
+QUICK_PLANE = 24  # ... so few energies of the whole plane, or, where that is too much, ...
+STEPS_GROUPED = 100  # ... with steps in groups, about so many of these, and ...
+GROUPED_ITERATIONS = 2  # ... so many searches
 SIZE_MAX = 4_000_000  # numbers kept by one search: 32 MB
 
 
@@ -39,7 +46,7 @@ class PlanResult:
 
     schedule: Schedule
     cost: Cost
-    stage: str  # idle, warm start, swarm, plane or polish: which one gave the answer
+    stage: str  # idle, warm start, swarm, groups, plane or polish: which one gave the answer
     evaluations: int  # candidates whose true cost was computed, particles included
     iterations: int  # moves of the swarm and searches of a corridor
     stopped_by: str  # budget, iterations or converged
@@ -129,13 +136,54 @@ class _Planner:
         """All stages, one iteration at a time; ends when nothing is left to try."""
         planes = [self.search.whole_plane(energies) for energies in PLANES]
         planes = [p for p in planes if self.search.size(p, self.states) <= SIZE_MAX]
-        yield from self._swarm(OPENING_MOVES if planes else LONE_MOVES)
+        long = self.instance.steps > STEPS_MAX
+        if long and planes:
+            yield from self._plane(self.search.whole_plane(QUICK_PLANE), polish=False)
+        elif long:
+            yield from self._grouped(round(self.instance.steps / STEPS_GROUPED))
+        if not (long and planes):
+            yield from self._swarm(OPENING_MOVES if planes else LONE_MOVES)
         if not planes:
             yield from self._fixed_diesel()
         for plane in planes:
             yield from self._plane(plane)
             if plane.width == 1:
                 return  # the battery has no choice
+
+    def _grouped(self, group: int) -> Iterator[float]:
+        """Plan groups of steps first; then every step, near that plan."""
+        coarse = _Planner(coarser(self.instance, group), self._seed, self._out_of_time)
+        idle = np.zeros(coarse.instance.steps)
+        coarse.offer(idle, idle.astype(bool), "idle")
+        plane = coarse.search.whole_plane(PLANES[0])
+        if coarse.search.size(plane, coarse.states) > SIZE_MAX:
+            return
+        steps = self.instance.steps
+        for _ in itertools.islice(coarse._plane(plane), GROUPED_ITERATIONS):
+            assert coarse.best is not None
+            _, plan, _ = coarse.best
+            on = np.repeat(plan.diesel_on, group)[:steps]
+            yield self.offer(np.repeat(plan.battery_kw, group)[:steps], on, "groups")
+        yield from self._near_changes(group)
+
+    def _near_changes(self, margin: int) -> Iterator[float]:
+        """Search narrower corridors around the best plan, its diesel free near its changes."""
+        assert self.best is not None
+        cells = PLANES[0] * POLISH_FINER
+        while cells < POLISH_CELLS:
+            _, plan, _ = self.best
+            costs: StepCosts = self.merit
+            states = ALWAYS_OFF
+            if self.states.on:
+                costs = NearChanges(self.merit, plan.diesel_on, margin)
+                states = without_minimum_times(self.states)
+            search = CorridorSearch(costs, self.storage, self.check)
+            energy = energy_kwh(self.instance, plan.battery_kw)
+            found = search.best(search.around(energy, cells, POLISH_HALF), states)
+            if found is None:
+                return
+            yield self.offer_energy(*found, "polish")
+            cells *= POLISH_FINER
 
     def _swarm(self, moves: int) -> Iterator[float]:
         decoder = ValueDecoder(self.merit, self.storage, self.states, self.check)
@@ -153,14 +201,14 @@ class _Planner:
                 self.offer(found.battery_kw[0], found.on[0], "swarm")
             yield swarm.best_cost
 
-    def _plane(self, corridor: Corridor) -> Iterator[float]:
+    def _plane(self, corridor: Corridor, *, polish: bool = True) -> Iterator[float]:
         """Search the whole plane, then polish what it found."""
         found = self.search.best(corridor, self.states)
         if found is None:
             return
         cost = self.offer_energy(*found, "plane")
         yield cost
-        if corridor.width > 1:
+        if polish and corridor.width > 1:
             yield from self._polish(corridor, found[0], cost)
 
     def _polish(self, corridor: Corridor, energy: Floats, cost: float) -> Iterator[float]:

@@ -139,7 +139,11 @@ class _Planner:
 
     def work(self) -> Iterator[float]:
         """All stages, one iteration at a time; ends when nothing is left to try."""
-        if np.isfinite(self._cost) and self.candidates.evaluations > 1:
+        if self._on.shape[1] > planning.STEPS_MAX:  # too many for the swarm to be quick
+            quick = planning.QUICK_PLANE
+            yield from self._each_alone(lambda search, _: search.whole_plane(quick), "plane")
+            yield from self._descend()
+        elif self.candidates.evaluations > 1:
             yield from self._descend()  # the warm start is near already
         swarm: Iterator[tuple[Floats, Bools]] = self._swarm()
         for _ in SWARM_MOVES:

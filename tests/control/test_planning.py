@@ -234,6 +234,23 @@ def test_a_thousand_steps_with_a_long_minimum_time() -> None:
     assert judged(problem, plan(instance, iterations=5)) < idle.cost.total
 
 
+@pytest.mark.parametrize(("step_h", "stage"), [(0.25, "plane"), (1 / 60, "polish")])
+def test_a_long_horizon_is_soon_near_its_best(step_h: float, stage: str) -> None:
+    """Days of quarters of an hour, or minutes with minimum times of many steps each."""
+    problem = dispatch_instances.instance(11)
+    day = problem["time"]["steps"]
+    problem["time"] |= {"steps": 700, "step_h": step_h}
+    problem["series"] = {
+        key: [values[round(t * step_h / 0.25) % day] for t in range(700)]
+        for key, values in problem["series"].items()
+    }
+    problem["diesel"] |= {"min_up_h": 2.0, "min_down_h": 1.0}
+    instance = Instance.from_dict(problem)
+    soon = plan(instance, iterations=4 if stage == "polish" else 1)
+    assert soon.stage == stage
+    assert judged(problem, soon) <= 1.03 * judged(problem, plan(instance, iterations=9))
+
+
 def test_minimum_times_too_long_to_search_leave_the_diesel_to_the_swarm() -> None:
     problem = dispatch_instances.instance(11)
     problem["time"] |= {"steps": 200, "step_h": 0.1}
