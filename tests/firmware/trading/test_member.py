@@ -139,7 +139,7 @@ def test_members_that_die_and_come_back_over_a_lossy_network(folder: Path) -> No
         street.now_s = max(street.now_s, (epoch - 1) * SLOT_S + 1)
         street.order_all(epoch)
         while street.now_s < epoch * SLOT_S:
-            street.run(street.dice.random() * 6)
+            street.run(street.dice.random() * 12)
             victim = street.dice.choice(street.people)
             street.members[victim.peer]._ledger.close()
             street.start(victim)
