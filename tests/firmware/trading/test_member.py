@@ -135,7 +135,7 @@ def test_neighbours_countersign_each_others_ledgers(folder: Path) -> None:
 
 def test_members_that_die_and_come_back_over_a_lossy_network(folder: Path) -> None:
     street = Street(folder, 3, loss_frac=0.3)
-    for epoch in range(START + 1, START + 5):
+    for epoch in range(START + 1, START + 9):
         street.now_s = max(street.now_s, (epoch - 1) * SLOT_S + 1)
         street.order_all(epoch)
         while street.now_s < epoch * SLOT_S:
@@ -145,7 +145,7 @@ def test_members_that_die_and_come_back_over_a_lossy_network(folder: Path) -> No
             street.start(victim)
     street.loss_frac = 0.0
     street.run(40)
-    assert sum(traded(street, epoch) for epoch in range(START + 1, START + 5)) > 0
+    assert sum(traded(street, epoch) for epoch in range(START + 1, START + 9)) > 0
     assert all(m.trader.commitments.in_doubt() == [] for m in street.members.values())
     street.close()
     street.assert_sound()
