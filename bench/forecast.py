@@ -1,205 +1,195 @@
 """How good the forecasts are on measured sites: RMSE against the best simple one, and the band.
 
-Run as `python bench/forecast.py [--data DIR]`. With `--leave-one-out` (extra [train]) every set
-that the shipped weights were trained on is judged with weights that never saw it.
+Run as `python -m bench.forecast [--quick]`. Every set is judged with weights that never saw it:
+sets that may not train weights with the shipped ones, the others with weights trained without
+them (extra [train]; kept in a folder outside the checkout). Ridge and LightGBM (extra [bench])
+have seen the same sets.
 """
 
+import importlib.util
+import json
+import os
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
-from models import baselines
+from bench import forecast_rivals
+from bench.forecast_scores import HORIZONS_S, Score, score
+from models import features
 from models.forecaster import Forecaster
+from models.gru import WEIGHTS
 from models.history import DAY_S, Floats, History, Target
+from models.training.examples import read_sites
 
-HORIZONS_S = {"15 min": 900, "1 h": 3600, "6 h": 21_600, "24 h": 86_400}
-PERMITTED = {
+PERMITTED: dict[Target, tuple[str, ...]] = {
     "pv": ("dtu_lyngby_weather_5min", "fontana_5houses_1h", "ausgrid_customer12_30min"),
     "load": ("swiss_load_15min", "fontana_5houses_1h", "ausgrid_customer12_30min"),
 }
-TEST_ONLY = {
+TEST_ONLY: dict[Target, tuple[str, ...]] = {
     "pv": ("ucsd_pv_15min",),
     "load": ("nsw_sgsc_load_30min", "ucsd_building_load_15min"),
 }
-PLACES = {  # latitude, longitude
-    "dtu_lyngby_weather_5min": (55.79, 12.53),
-    "fontana_5houses_1h": (34.10, -117.44),
-    "ausgrid_customer12_30min": (-33.9, 151.2),
-    "ucsd_pv_15min": (32.88, -117.235),
-}
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "nanogrid-bench"
+QUICK = (150, 2)  # origins and series
+COMPARED = 60  # origins per series for int8 against float
 
 
-@dataclass
-class Score:
-    """Sums over one series; the last axis is the horizon."""
-
-    squares: dict[str, Floats] = field(default_factory=dict)
-    counts: Floats = field(default_factory=lambda: np.zeros(len(HORIZONS_S)))
-    inside: Floats = field(default_factory=lambda: np.zeros(len(HORIZONS_S)))
-    lit: Floats = field(default_factory=lambda: np.zeros(len(HORIZONS_S)))
-    pinball: dict[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
-    origins: int = 0
-
-    def add(self, name: str, squares: Floats) -> None:
-        """Add squared errors (B, horizons)."""
-        self.squares[name] = self.squares.get(name, 0.0) + squares.sum(axis=0)
-
-    def ratios(self) -> Floats:
-        """RMSE of the forecast over that of the best simple one, per horizon; NaN off the grid."""
-        best = np.min([v for name, v in self.squares.items() if name != "forecast"], axis=0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(np.sqrt(self.squares["forecast"] / best))
-
-    def coverage(self) -> Floats:
-        """Share of outcomes inside the band; for PV those with light only."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return self.inside / self.lit
+def say(text: str) -> None:
+    """Progress, apart from the table."""
+    click.echo(text, err=True)
 
 
-def score(forecaster: Forecaster, history: History, origins: NDArray[np.int64]) -> Score:
-    """Judge one series; every simple forecast is judged on the same outcomes."""
-    result, target = Score(), forecaster.target
-    columns = np.array([h // history.step_s - 1 for h in HORIZONS_S.values()])
-    usable = columns >= 0
-    for group in baselines.neighbours(origins):
-        moments = origins[group]
-        begun = time.perf_counter()
-        found = forecaster.forecast_many(history, moments.tolist(), DAY_S // history.step_s)
-        result.seconds += time.perf_counter() - begun
-        result.origins += len(moments)
-        past = baselines.look_back(history, moments, target)
-        truth = np.stack([history.window(int(o), int(o) + DAY_S) for o in moments])[:, columns]
-        simple = {name: days[:, columns] for name, days in _simple(past, target)}
-        known = usable & np.isfinite(truth)
-        for days in simple.values():
-            known &= np.isfinite(days)
-        truth = np.where(known, truth, 0.0)
-        p10, p50, p90 = (days[:, columns] for days in (found.p10, found.p50, found.p90))
-        result.counts += known.sum(axis=0)
-        result.add("forecast", np.where(known, p50 - truth, 0.0) ** 2)
-        for name, days in simple.items():
-            result.add(name, np.where(known, days - truth, 0.0) ** 2)
-        lit = known & (p90 > 0)
-        result.lit += lit.sum(axis=0)
-        result.inside += (lit & (p10 <= truth) & (truth <= p90)).sum(axis=0)
-        climate = [days[:, columns] for days in (past.low, past.mean, past.high)]
-        for name, three in (("forecast", [p10, p50, p90]), ("climate", climate)):
-            loss = sum(
-                _pinball(truth, q, tau) for q, tau in zip(three, (0.1, 0.5, 0.9), strict=True)
-            )
-            result.pinball[name] = result.pinball.get(name, 0.0) + float(np.sum(loss[known]))
-    return result
+def file_of(data: Path, name: str) -> Path:
+    """A set's file."""
+    return data / f"{name}.csv.gz"
 
 
-def _pinball(truth: Floats, quantile: Floats, tau: float) -> Floats:
-    gap = truth - quantile
-    return np.maximum(tau * gap, (tau - 1) * gap)
+def fold(data: Path, target: Target, left_out: str) -> Path:
+    """Weights trained without a set, from the cache or anew."""
+    folder = CACHE / f"layout{features.LAYOUT}" / f"{target}-without-{left_out}"
+    weights = folder / f"{target}.tflite"
+    if weights.exists():
+        return weights
+    if importlib.util.find_spec("tensorflow") is None:
+        raise click.ClickException(f"no {weights}, and no TensorFlow (extra [train]) to train it")
+    from models.training.train import train
 
-
-def _simple(past: baselines.Past, target: Target) -> Iterator[tuple[str, Floats]]:
-    yield "persistence", baselines.persistence(past)
-    yield "yesterday", baselines.yesterday(past)
-    yield "28-day mean", past.mean
-    if target == "pv":
-        yield "clear-sky persistence", baselines.clear_sky_persistence(past)
-    else:
-        yield "last week", past.last_week
+    say(f"training {target} without {left_out}")
+    others = [file_of(data, name) for name in PERMITTED[target] if name != left_out]
+    with tempfile.TemporaryDirectory() as made:
+        train(target, others, Path(made), seed=0, say=say)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["cp", "-r", made, str(folder)], check=True)
+    return weights
 
 
 def series(path: Path, target: Target, most: int) -> Iterator[tuple[str, History]]:
     """Up to `most` series of a set, spread over its columns."""
-    from models.training.examples import read_sites
-
     sites = list(read_sites(path, target))
     for position in np.unique(np.linspace(0, len(sites) - 1, most).astype(int)):
         yield sites[position]
 
 
+def some_origins(history: History, count: int) -> NDArray[np.int64]:
+    """Origins at random, four weeks after the first value at the earliest."""
+    per_day = DAY_S // history.step_s
+    first = int(np.argmax(np.isfinite(history.values))) + 28 * per_day
+    possible = np.arange(first, len(history.values) - per_day)
+    chosen = np.random.default_rng(1).choice(possible, min(count, len(possible)), replace=False)
+    return np.asarray(history.start_utc_s + np.sort(chosen) * history.step_s)
+
+
 def judge(
-    path: Path, target: Target, weights: Path | None, origins: int, most: int, place: bool
-) -> list[Score]:
-    """Score the series of one set with the given weights."""
-    name = path.name.split(".")[0]
-    where = PLACES.get(name, (None, None)) if place else (None, None)
-    forecaster = Forecaster(target, *where, weights=weights)
+    path: Path,
+    target: Target,
+    weights: Path,
+    origins: int,
+    most: int,
+    rivals: dict[str, forecast_rivals.Rival],
+) -> tuple[list[Score], float]:
+    """Scores of a set's series, and the largest RMSE of int8 over float at any horizon."""
+    forecaster = Forecaster(target, weights=weights)
     if forecaster.problem:
         raise click.ClickException(forecaster.problem)
-    rng = np.random.default_rng(1)
-    scores = []
-    for _, history in series(path, target, most):
-        per_day = DAY_S // history.step_s
-        range_ = np.arange(28 * per_day, len(history.values) - per_day)
-        chosen = rng.choice(range_, min(origins, len(range_)), replace=False)
-        scores.append(
-            score(forecaster, history, history.start_utc_s + np.sort(chosen) * history.step_s)
-        )
-    return scores
+    scores, worst = [], 0.0
+    for name, history in series(path, target, most):
+        moments = some_origins(history, origins)
+        begun = time.process_time()
+        made = forecaster.forecast_many(history, moments.tolist(), DAY_S // history.step_s)
+        spent = time.process_time() - begun
+        others = forecast_rivals.forecasts(rivals, history, moments, target)
+        scores.append(score(history, moments, target, made, others))
+        scores[-1].seconds = spent
+        worst = max(worst, _int8_over_float(history, moments[:COMPARED], target, weights))
+        say(f"{target} {name}: {' '.join(f'{r:.3f}' for r in scores[-1].ratios())}")
+    return scores, worst
 
 
-def report(name: str, target: str, scores: list[Score]) -> None:
-    """One line per set: mean ratios over its series, coverage, pinball against climatology."""
-    with np.errstate(invalid="ignore"):
-        ratios = np.nanmean([s.ratios() for s in scores if s.counts.any()], axis=0)
-        inside = np.sum([s.inside for s in scores], axis=0) / np.sum(
-            [s.lit for s in scores], axis=0
-        )
-    pinball = sum(s.pinball["forecast"] for s in scores) / sum(s.pinball["climate"] for s in scores)
+def _int8_over_float(
+    history: History, origins: NDArray[np.int64], target: Target, weights: Path
+) -> float:
+    twin = weights.with_name(f"{target}_float.tflite")
+    squares = []
+    for path in (weights, twin):
+        plain = Forecaster(target, weights=path, learning=False)
+        made = plain.forecast_many(history, origins.tolist(), DAY_S // history.step_s)
+        squares.append(score(history, origins, target, made, {}).squares["forecast"])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(np.nanmax(np.sqrt(squares[0] / squares[1])))
+
+
+def report(target: str, name: str, scores: list[Score], worst_int8: float) -> Floats:
+    """Print a set's lines; returns the mean ratios over its series."""
+    ratios = np.array([s.ratios() for s in scores if s.counts.any()])
+    inside = sum(s.inside for s in scores) / np.maximum(sum(s.lit for s in scores), 1)
+    pinball = [s.pinball_ratio() for s in scores]
     pace = 1000 * sum(s.seconds for s in scores) / sum(s.origins for s in scores)
-    cells = "  ".join("   - " if np.isnan(r) else f"{r:5.3f}" for r in ratios)
-    bands = "  ".join("  - " if np.isnan(r) else f"{r:4.2f}" for r in inside)
-    click.echo(f"{target:5}{name:34}{cells}   | {bands} | {pinball:5.3f} | {pace:5.2f}")
+    mean = ratios.mean(axis=0)
+    bands = " ".join(
+        "  - " if np.isnan(r) else f"{b:.2f}" for r, b in zip(mean, inside, strict=True)
+    )
+    loss = f"{np.mean(pinball):.3f} {max(pinball):.3f}"
+    last = f"| {bands} | {loss} | {worst_int8:.3f} | {pace:5.1f}"
+    click.echo(f"{target:5}{name:26}{_cells(mean)} {last}")
+    click.echo(f"{'':5}{'  worst series':26}{_cells(ratios.max(axis=0))} |")
+    for rival in sorted(scores[0].rivals):
+        click.echo(
+            f"{'':5}  {rival:24}{_cells(np.mean([s.ratios(rival) for s in scores], axis=0))} |"
+        )
+    return np.asarray(mean)
+
+
+def _cells(ratios: Floats) -> str:
+    return " ".join("   -  " if np.isnan(ratio) else f"{ratio:6.3f}" for ratio in ratios)
+
+
+def cost() -> str:
+    """Memory and time of a process that only forecasts."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.forecast_light"], capture_output=True, text=True, check=True
+    )
+    found = json.loads(done.stdout)
+    return ", ".join(f"{name} {value}" for name, value in found.items())
 
 
 @click.command()
 @click.option(
     "--data", type=click.Path(path_type=Path, exists=True), default=Path("../shared/data")
 )
-@click.option("--origins", default=1500, show_default=True, help="per series")
+@click.option("--origins", default=1000, show_default=True, help="per series")
 @click.option("--series", "most", default=12, show_default=True, help="per set at most")
-@click.option("--weights", type=click.Path(path_type=Path), help="folder with pv and load .tflite")
 @click.option("--target", type=click.Choice(["pv", "load"]), help="default: both")
-@click.option("--place/--no-place", default=True, help="tell the forecaster where the site is")
-@click.option("--leave-one-out", is_flag=True, help="train without each permitted set first")
-def main(
-    data: Path,
-    origins: int,
-    most: int,
-    weights: Path | None,
-    target: Target | None,
-    place: bool,
-    leave_one_out: bool,
-) -> None:
+@click.option("--quick", is_flag=True, help="shipped weights, few origins and series, no LightGBM")
+def main(data: Path, origins: int, most: int, target: Target | None, quick: bool) -> None:
     """Judge the forecasters on measured sites."""
+    if quick:
+        origins, most = min(origins, QUICK[0]), min(most, QUICK[1])
     click.echo(
-        f"{'RMSE / best simple':39}"
-        + "  ".join(f"{h:>5}" for h in HORIZONS_S)
-        + "   | inside p10..p90        | pinball | s/1000"
+        f"{'RMSE / best simple':31}{' '.join(f'{h:>6}' for h in HORIZONS_S)} | in p10..p90"
+        "         | pinball     | int8  | s/1000"
     )
+    means = []
     targets: tuple[Target, ...] = (target,) if target else ("pv", "load")
     for which in targets:
-        file = weights / f"{which}.tflite" if weights else None
-        for name in TEST_ONLY[which]:
-            report(name, which, judge(data / f"{name}.csv.gz", which, file, origins, most, place))
-        for name in PERMITTED[which]:
-            path = data / f"{name}.csv.gz"
-            if not leave_one_out:
-                report(name + " (seen)", which, judge(path, which, file, origins, most, place))
-                continue
-            with tempfile.TemporaryDirectory() as folder:
-                from models.training.train import train
-
-                others = [data / f"{other}.csv.gz" for other in PERMITTED[which] if other != name]
-                train(which, others, Path(folder), seed=0, say=lambda text: None)
-                file_ = Path(folder) / f"{which}.tflite"
-                report(name, which, judge(path, which, file_, origins, most, place))
+        for name in (*TEST_ONLY[which], *PERMITTED[which]):
+            seen = quick and name in PERMITTED[which]
+            others = [file_of(data, n) for n in PERMITTED[which] if n != name]
+            rivals = {} if quick else forecast_rivals.train(others, which, trees=True)
+            shipped = quick or name in TEST_ONLY[which]
+            weights = WEIGHTS / f"{which}.tflite" if shipped else fold(data, which, name)
+            scores, worst = judge(file_of(data, name), which, weights, origins, most, rivals)
+            means.append(report(which, name + " (seen)" * seen, scores, worst))
+    table = np.array(means)
+    click.echo(f"{'mean over sets':31}{_cells(np.nanmean(table, axis=0))} |")
+    click.echo(f"{'worst set':31}{_cells(np.nanmax(table, axis=0))} |")
+    click.echo(cost())
 
 
 if __name__ == "__main__":

@@ -15,7 +15,11 @@ from models.cleaning import cleaned
 from models.history import DAY_S, Floats, History, Target
 
 WINDOW_DAYS = 28
-MEMORY_DAYS = 60  # same-clock statistics of the past two days, and the peaks that cleaning needs
+LONG_DAYS = 91  # for what changes slowly: 13 weeks
+MEMORY_DAYS = 123  # the longest statistics of the past two days, and the peaks that cleaning needs
+FRESH_HALF_DAYS = 4.0
+LONG_HALF_DAYS = 28.0
+WEEKS_HALF_DAYS = 21.0
 RECENT_DAYS = 2
 LIT_DAYS = 5
 GROUP_ORIGINS = 256
@@ -41,6 +45,10 @@ class Past:
     high: Floats  # 90th percentile
     week: Floats  # mean of 7, 14, 21 and 28 days ago
     last_week: Floats  # 7 days ago
+    fresh: Floats  # mean of 28 days that forgets half in four days
+    long: Floats  # mean of 13 weeks that forgets half in four weeks
+    weeks: Floats  # mean of the same weekday of 13 weeks
+    fresh_weeks: Floats  # the same, forgetting half in three weeks
     lit: Floats  # largest of the last five days
     days: Floats
 
@@ -99,7 +107,8 @@ def neighbours(origins_utc_s: NDArray[np.int64]) -> list[NDArray[np.intp]]:
     return [np.array(group) for group in groups]
 
 
-AHEAD = ("top", "mean", "spread", "low", "high", "week", "last_week", "lit")
+FADING = ("fresh", "long", "weeks", "fresh_weeks")
+AHEAD = ("top", "mean", "spread", "low", "high", "week", "last_week", "lit", *FADING)
 
 
 def _same_clock(values: Floats, per_day: int, first: int, last: int) -> dict[str, Floats]:
@@ -130,7 +139,35 @@ def _same_clock(values: Floats, per_day: int, first: int, last: int) -> dict[str
     weekly = lags[::7]  # the first is 28 days ago
     found["week"], found["last_week"] = _mean_known(weekly), weekly[-1].copy()
     found["lit"] = np.fmax.reduce(lags[-LIT_DAYS:], axis=0)
-    return found
+    return found | _fading_means(values, per_day, first, last)
+
+
+def _fading_means(values: Floats, per_day: int, first: int, last: int) -> dict[str, Floats]:
+    """Weighted means of the same clock time; lag by lag, so that no bit depends on the span."""
+    known = np.isfinite(values)
+    zeroed = np.where(known, values, 0.0)
+    sums, weights = (np.zeros((len(FADING), last - first)) for _ in range(2))
+    for lag, shares in enumerate(_lag_shares().T, start=1):
+        span = slice(first - lag * per_day, last - lag * per_day)
+        for index in np.flatnonzero(shares):
+            sums[index] += shares[index] * zeroed[span]
+            weights[index] += shares[index] * known[span]
+    means = np.where(weights > 0, sums / np.maximum(weights, 1e-12), np.nan)
+    return dict(zip(FADING, means, strict=True))
+
+
+def _lag_shares() -> Floats:
+    """Weight of the value n = 1, 2 ... days ago in each of the fading means, (4, 91)."""
+    lags = np.arange(1, LONG_DAYS + 1)
+    weekly = lags % 7 == 0
+    return np.stack(
+        [
+            np.where(lags <= WINDOW_DAYS, 0.5 ** (lags / FRESH_HALF_DAYS), 0.0),
+            0.5 ** (lags / LONG_HALF_DAYS),
+            np.where(weekly, 1.0, 0.0),
+            np.where(weekly, 0.5 ** (lags / WEEKS_HALF_DAYS), 0.0),
+        ]
+    )
 
 
 def _mean_known(stack: Floats) -> Floats:

@@ -14,7 +14,7 @@ from models import learning as on_site
 from models.baselines import Past
 from models.gru import WEIGHTS, ModelError, Network
 from models.history import DAY_S, GRID_STEPS_S, Floats, History, HistoryError, Target
-from models.learning import Learner, Three
+from models.learning import Answer, Learner, Three
 
 NETWORK_DAYS = 7.0  # younger sites get their same-clock statistics only
 FULL_DAYS = 27.0
@@ -154,10 +154,11 @@ class Forecaster:
         rows = np.array([row for row, reason in enumerate(reasons) if not reason], dtype=int)
         if len(rows) and self._network:
             served = _rows(past, rows)
-            answer = self._answer(served)
+            own = self._answer(served)
+            answer: Three = (own.low, own.middle, own.high)
             names = [self._network.name + _age(days) for days in served.days]
             if self._learns:
-                answer, adjusted = self._adjusted(learner, origins[rows], served, answer)
+                answer, adjusted = self._adjusted(learner, origins[rows], served, own)
                 for row in np.flatnonzero(adjusted):
                     names[row] += ", adjusted on site"
             sane = _sane(answer, served)
@@ -167,37 +168,42 @@ class Forecaster:
                 sources[row] = name if good else sources[row] + "nonsensical network output"
         return self._physical(past, three), sources
 
-    def _answer(self, past: Past) -> Three:
+    def _answer(self, past: Past) -> Answer:
         """The network's own forecast."""
         assert self._network is not None
         given = features.inputs(past, self.target)
-        return features.decoded(self._network.run(given), given)
+        low, middle, high = features.decoded(self._network.run(given), given)
+        return Answer(low, middle, high, given.flat.astype(float), given.unit)
 
-    def _predict(self, past: Past) -> Three:
+    def _predict(self, past: Past) -> Answer:
         """The network's own forecast, NaN where it cannot serve."""
+        unfit = np.array([bool(self._reason(past, row)) for row in range(len(past))])
+        if unfit.all():
+            nothing = np.full((len(past), past.per_day), np.nan)
+            flat = np.zeros((len(past), features.flat_width(self.target)))
+            return Answer(nothing, nothing, nothing, flat, np.zeros_like(nothing))
         answer = self._answer(past)
-        unfit = [bool(self._reason(past, row)) for row in range(len(past))]
-        for quantile in answer:
+        for quantile in (answer.low, answer.middle, answer.high):
             quantile[unfit] = np.nan
         return answer
 
     def _adjusted(
-        self, learner: Learner, origins: NDArray[np.int64], past: Past, answer: Three
+        self, learner: Learner, origins: NDArray[np.int64], past: Past, answer: Answer
     ) -> tuple[Three, NDArray[np.bool_]]:
         """The network's forecast, adjusted by what was learnt up to the start of each UTC day.
 
         Also says which rows were adjusted.
         """
-        out = np.stack(answer)
-        mixed = on_site.candidates(past, self.target, answer[1])
+        out = np.stack([answer.low, answer.middle, answer.high])
+        made = on_site.material(past, self.target, answer)
         adjusted = np.zeros(len(origins), dtype=bool)
         days = origins // DAY_S
         for day in np.unique(days):
             adjustment = learner.adjustment(int(day))
             if adjustment is None:
                 continue
-            rows = np.flatnonzero(days == day)
-            out[:, rows] = adjustment.apply(mixed[:, rows], answer[0][rows], answer[2][rows])
+            rows = days == day
+            out[:, rows] = adjustment.apply(answer.rows(rows), made.rows(rows))
             adjusted[rows] = True
         return (out[0], out[1], out[2]), adjusted
 

@@ -1,12 +1,13 @@
-"""Learning on site: how the last four weeks say to mix forecasts, and how wide the band is.
+"""Learning on site: how a site's own past says to correct the network, and how wide the band is.
 
-Practice forecasts are made every hour as if it were then, and compared with what came. Per
-range of leads, weights that move the network's centre towards simple forecasts are fitted by least
-squares, drawn to zero and never negative (plain ridge per site can go badly wrong); then the two
+Practice forecasts are made every hour as if it were then, and compared with what came. Day by day
+they teach a correction of the centre (`models/correction.py`), and, after the correction, the two
 half-widths of the band are scaled so that a tenth of the outcomes lies beyond each edge (split
-conformal: Romano, Patterson, Candes 2019). Only outcomes known at the start of the day count.
+conformal: Romano, Patterson, Candes 2019). What is learnt for a UTC day rests on outcomes known at
+its start.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,119 +17,200 @@ from numpy.typing import NDArray
 from models import baselines
 from models.baselines import Past
 from models.cleaning import cleaned
+from models.correction import Correction, Material, Weights, with_ones
 from models.history import DAY_S, Floats, History, Target
 
 Three = tuple[Floats, Floats, Floats]
 
-PRACTICE_DAYS = 28
 PRACTICE_EVERY_S = 3600
 PRACTICES_PER_DAY = DAY_S // PRACTICE_EVERY_S
 PRACTICES_PER_WEEK = 7 * PRACTICES_PER_DAY
+KNOWN_AFTER_DAYS = 2  # a day's practice has run its course
+PEAKS_DAYS = 28  # before the outcomes, for cleaning to compare with
 LEAST_DAYS = 7.0
+YOUNG_DAYS = 42.0  # a young record is fitted anew every day ...
+REFIT_DAYS = 7  # ... an old one every week
+BAND_DAYS = 42
 EDGES_S = (900, 1800, 3600, 7200, 14_400, 28_800, 57_600, DAY_S)  # ranges of leads, by their ends
-PRIOR_STD = 0.2
-INDEPENDENT_S = 43_200.0  # errors of a lead are worth so many seconds / lead a day
 BEYOND_FRAC = 0.1
 WIDTH_LIMITS = (0.3, 4.0)
+WIDE_FRAC = 0.03  # of the day's widest: at dusk, errors over next to nothing say nothing
 
 
 @dataclass(frozen=True, slots=True)
-class Practice:
-    """N practice forecasts: candidates (J, N, D), the network's first; band; outcomes (N, D)."""
+class Answer:
+    """The network's forecast of B origins, (B, D) each, NaN in rows where it cannot serve."""
 
-    candidates: Floats
     low: Floats
+    middle: Floats
     high: Floats
-    outcome: Floats
+    flat: Floats  # (B, F) its flat inputs
+    unit: Floats  # its unit
+
+    def rows(self, rows: NDArray[np.bool_]) -> "Answer":
+        """Some of the forecasts."""
+        return Answer(
+            self.low[rows], self.middle[rows], self.high[rows], self.flat[rows], self.unit[rows]
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Adjustment:
-    """Per lead of the grid: weights (J - 1, D) of the simple forecasts, factors of half-widths."""
+    """What was learnt up to a day: a correction, and factors of half-widths per lead (D,)."""
 
-    weights: Floats
-    below: Floats  # (D,)
-    above: Floats  # (D,)
+    weights: Weights
+    below: Floats
+    above: Floats
 
-    def apply(self, candidates: Floats, low: Floats, high: Floats) -> Three:
-        """Mix and widen; shapes (J, B, D) and (B, D)."""
-        first = candidates[0]
-        others = np.where(np.isfinite(candidates[1:]), candidates[1:], first)
-        middle = first + np.einsum("jd,jbd->bd", self.weights, others - first)
-        return middle - self.below * (first - low), middle, middle + self.above * (high - first)
+    def apply(self, answer: Answer, material: Material) -> Three:
+        """Correct and widen; p10, p50, p90 (B, D)."""
+        middle = answer.middle + self.weights.apply(material)
+        low = middle - self.below * (answer.middle - answer.low)
+        return low, middle, middle + self.above * (answer.high - answer.middle)
 
 
-def candidates(past: Past, target: Target, network: Floats) -> Floats:
-    """The network's centre and the simple forecasts to mix it with, shape (J, B, D)."""
+def material(past: Past, target: Target, answer: Answer) -> Material:
+    """What the correction is made of: the simple forecasts and the network's flat inputs."""
     simple = [past.mean, baselines.yesterday(past)]
     if target == "pv":
         now = baselines.clearness(past, past.step_s)
         simple += [baselines.clear_sky_persistence(past), past.top * now[:, None]]
     else:
         simple += [baselines.persistence(past), past.last_week, past.week]
-    return np.stack([network, *simple])
+    simple += [past.fresh, past.long, past.weeks, past.fresh_weeks]
+    offsets = np.stack(simple) - answer.middle
+    return Material(
+        np.where(np.isfinite(offsets), offsets, 0.0), with_ones(answer.flat), answer.unit
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Practice:
+    """A week of practice forecasts and what came."""
+
+    answer: Answer
+    material: Material
+    error: Floats  # (N, D) outcome minus centre, NaN where either is unknown
 
 
 class Learner:
-    """Learns on one history, day by day, and remembers what it has worked out.
-
-    `predict` makes the network's p10, p50, p90 (B, D), NaN in rows where it cannot serve.
-    """
+    """Learns on one history, day by day, and remembers what each day was to know."""
 
     def __init__(
         self,
         history: History,
         target: Target,
         capacity: float | None,
-        predict: Callable[[Past], Three],
+        predict: Callable[[Past], Answer],
     ) -> None:
         self._history, self._target, self._capacity = history, target, capacity
         self._predict = predict
-        self._weeks: dict[int, Three] = {}
+        self._correction: Correction | None = None
+        self._band = Band(history.step_s)
+        self._week: tuple[int, Practice] | None = None
+        self._refit_days = 0
+        self._standing: Adjustment | None = None
         self._adjustments: dict[int, Adjustment | None] = {}
+        self._next = history.start_utc_s // DAY_S
 
     def adjustment(self, day: int) -> Adjustment | None:
-        """What the four weeks before a UTC day (counted from 1970) teach; None if too little."""
-        if day not in self._adjustments:
-            last = day * PRACTICES_PER_DAY
-            numbers = np.arange(last - PRACTICE_DAYS * PRACTICES_PER_DAY, last)
-            self._adjustments[day] = learn(self._practice(numbers), self._history.step_s)
-        return self._adjustments[day]
+        """What the past of a UTC day (counted from 1970) teaches; None if too little."""
+        while self._next <= day:
+            self._absorb(self._next - KNOWN_AFTER_DAYS)
+            self._adjustments[self._next] = self._standing
+            self._next += 1
+        return self._adjustments.get(day)
 
-    def _practice(self, numbers: NDArray[np.int64]) -> Practice:
-        """Practice forecasts by number, counted from 1970, and what is known before the next."""
-        weeks = range(numbers[0] // PRACTICES_PER_WEEK, numbers[-1] // PRACTICES_PER_WEEK + 1)
-        made = [self._week(week) for week in weeks]
-        at = numbers - weeks.start * PRACTICES_PER_WEEK
-        mixed, low, high = (np.concatenate(part, axis=-2) for part in zip(*made, strict=True))
-        origins = self._origins(numbers)
-        end = int(self._origins(numbers[-1:] + 1)[0])
-        return Practice(mixed[:, at], low[at], high[at], self._outcomes(origins, end))
+    def _absorb(self, day: int) -> None:
+        """Take in the practice of one day."""
+        week, first = divmod(day * PRACTICES_PER_DAY, PRACTICES_PER_WEEK)
+        practice = self._practice(week)
+        rows = slice(first, first + PRACTICES_PER_DAY)
+        error, given = practice.error[rows], practice.answer
+        if not np.isfinite(error).any():
+            return
+        made = practice.material.rows(rows)
+        if self._correction is None:
+            sizes = len(made.offsets), made.flat.shape[1]
+            self._correction = Correction(self._target, *sizes, self._history.step_s)
+        left = self._correction.absorb(made, error)
+        leads = self._correction.leads
+        half_low = (given.middle - given.low)[rows][:, leads]
+        half_high = (given.high - given.middle)[rows][:, leads]
+        self._band.add(left, half_low, half_high, leads)
+        self._refit_days += 1
+        if self._correction.days < YOUNG_DAYS or self._refit_days >= REFIT_DAYS:
+            self._correction.refit()
+            self._refit_days = 0
+            if self._correction.days >= LEAST_DAYS:
+                self._standing = Adjustment(self._correction.weights, *self._band.factors())
 
-    def _outcomes(self, origins: NDArray[np.int64], end_utc_s: int) -> Floats:
-        """What came in the day after each origin, NaN from `end` on."""
+    def _practice(self, week: int) -> Practice:
+        """The practice of a week counted from 1970, each made from what came before it."""
+        if self._week is None or self._week[0] != week:
+            origins = self._origins(week * PRACTICES_PER_WEEK + np.arange(PRACTICES_PER_WEEK))
+            past = baselines.look_back(self._history, origins, self._target, self._capacity)
+            answer = self._predict(past)
+            error = self._outcomes(origins) - answer.middle
+            self._week = (week, Practice(answer, material(past, self._target, answer), error))
+        return self._week[1]
+
+    def _outcomes(self, origins: NDArray[np.int64]) -> Floats:
+        """What came in the day after each origin; cleaning never looks ahead."""
         step_s, per_day = self._history.step_s, DAY_S // self._history.step_s
-        begin = int(origins[0]) - PRACTICE_DAYS * DAY_S  # for the peaks that cleaning compares with
-        known = self._history.window(begin, end_utc_s)
+        begin = int(origins[0]) - PEAKS_DAYS * DAY_S
+        known = self._history.window(begin, int(origins[-1]) + DAY_S)
         values = cleaned(History(begin, step_s, known), self._target, self._capacity)
-        values = np.concatenate([values, np.full(per_day, np.nan)])
         first = (origins - begin) // step_s
         return np.asarray(values[first[:, None] + np.arange(per_day)])
 
-    def _week(self, week: int) -> Three:
-        """Candidates, low and high of a week's practice, each made from what came before it."""
-        if week not in self._weeks:
-            origins = self._origins(week * PRACTICES_PER_WEEK + np.arange(PRACTICES_PER_WEEK))
-            past = baselines.look_back(self._history, origins, self._target, self._capacity)
-            low, middle, high = self._predict(past)
-            self._weeks[week] = (candidates(past, self._target, middle), low, high)
-        return self._weeks[week]
-
     def _origins(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Times of practice forecasts, down to the grid."""
+        """Times of practice forecasts, counted from 1970, down to the grid."""
         step_s = self._history.step_s
         phase = self._history.start_utc_s % step_s
         return (numbers * PRACTICE_EVERY_S - phase) // step_s * step_s + phase
+
+
+class Band:
+    """How far outcomes lay beyond the network's half-widths in the last weeks."""
+
+    def __init__(self, step_s: int) -> None:
+        self._bins = np.searchsorted(EDGES_S, (np.arange(DAY_S // step_s) + 1) * step_s)
+        size = len(EDGES_S)
+        self._below, self._above = (
+            [deque[Floats](maxlen=BAND_DAYS) for _ in range(size)] for _ in range(2)
+        )
+
+    def add(self, left: Floats, low: Floats, high: Floats, leads: NDArray[np.intp]) -> None:
+        """Add a day's errors after correction and half-widths, (B, K) each, at these leads."""
+        bins = self._bins[leads]
+        for index in np.unique(bins):
+            at = bins == index
+            self._below[index].append(_ratios(-left[:, at], low[:, at]))
+            self._above[index].append(_ratios(left[:, at], high[:, at]))
+
+    def factors(self) -> tuple[Floats, Floats]:
+        """Factors of the two half-widths that a tenth of the outcomes exceeds, (D,) each."""
+        sides = []
+        for ratios in (self._below, self._above):
+            found = np.array([_factor(bin_) for bin_ in ratios])
+            used = np.unique(self._bins)
+            sides.append(np.interp(self._bins, used, found[used]))
+        return sides[0], sides[1]
+
+
+def _ratios(beyond: Floats, half: Floats) -> Floats:
+    """Errors over half-widths where both are known and there is a band to speak of."""
+    wide = np.nan_to_num(half) > WIDE_FRAC * max(float(np.nanmax(half, initial=0.0)), 1e-9)
+    known = wide & np.isfinite(beyond)
+    return beyond[known] / half[known]
+
+
+def _factor(ratios: deque[Floats]) -> float:
+    pooled = np.concatenate(list(ratios)) if ratios else np.empty(0)
+    if len(pooled) == 0:
+        return 1.0
+    return float(np.quantile(pooled, 1.0 - BEYOND_FRAC).clip(*WIDTH_LIMITS))
 
 
 def newest_s(history: History, day: int) -> tuple[int, int]:
@@ -136,70 +218,3 @@ def newest_s(history: History, day: int) -> tuple[int, int]:
     phase = history.start_utc_s % history.step_s
     end = (day * DAY_S - phase) // history.step_s * history.step_s + phase
     return end - 2 * DAY_S, end
-
-
-def learn(practice: Practice, step_s: int) -> Adjustment | None:
-    """Fit one adjustment; None while there is less than a week of practice."""
-    leads_per_day = practice.outcome.shape[1]
-    least = LEAST_DAYS * PRACTICES_PER_DAY
-    weights = np.zeros((len(practice.candidates) - 1, leads_per_day))
-    below, above = np.ones(leads_per_day), np.ones(leads_per_day)
-    ends = (np.arange(leads_per_day) + 1) * step_s
-    bins = np.searchsorted(EDGES_S, ends)
-    for index in np.unique(bins):
-        leads = np.flatnonzero(bins == index)
-        first = practice.candidates[0][:, leads]
-        known = np.isfinite(practice.outcome[:, leads]) & np.isfinite(first)
-        if known.any(axis=1).sum() < least:
-            return None
-        error = practice.outcome[:, leads][known] - first[known]
-        others = practice.candidates[1:][:, :, leads][:, known]
-        offsets = np.where(np.isfinite(others), others - first[known], 0.0)
-        rows = known.any(axis=1).sum()
-        per_day = min(max(INDEPENDENT_S / EDGES_S[index], 1.0), PRACTICES_PER_DAY)
-        independent = per_day * rows / PRACTICES_PER_DAY
-        mix = _shrunk(offsets, error, independent)
-        weights[:, leads] = mix[:, None]
-        left = error - mix @ offsets
-        low, high = practice.low[:, leads][known], practice.high[:, leads][known]
-        below[leads] = _width(-left, first[known] - low)
-        above[leads] = _width(left, high - first[known])
-    return Adjustment(weights, below, above)
-
-
-def _shrunk(offsets: Floats, error: Floats, independent: float) -> Floats:
-    """Weights between 0 and 1 that explain the error (n,) by offsets (J - 1, n).
-
-    Bayesian least squares with prior weights of 0 +- 0.2 and as many independent errors as given,
-    for neighbouring forecasts err alike; negative weights are left out, a sum above 1 is scaled.
-    """
-    gram, moment = offsets @ offsets.T, offsets @ error
-    faint = 1e-9 * np.trace(gram) + 1e-12
-    mix = _non_negative(gram, moment, faint)
-    noise = float(np.sum((error - mix @ offsets) ** 2)) / independent
-    return _non_negative(gram, moment, noise / PRIOR_STD**2 + faint)
-
-
-def _non_negative(gram: Floats, moment: Floats, penalty: float) -> Floats:
-    size = len(moment)
-    full = gram + penalty * np.eye(size)
-    active = np.ones(size, dtype=bool)
-    mix = np.zeros(size)
-    while active.any():
-        mix[:] = 0.0
-        mix[active] = np.linalg.solve(full[np.ix_(active, active)], moment[active])
-        if (mix >= 0).all():
-            break
-        active &= mix > 0
-    else:
-        mix[:] = 0.0
-    return mix / max(1.0, float(mix.sum()))
-
-
-def _width(beyond: Floats, half: Floats) -> float:
-    """The factor of the half-width that a tenth of the outcomes exceeds."""
-    lit = half > 1e-3 * max(float(half.max(initial=0.0)), 1e-9)
-    if not lit.any():
-        return 1.0
-    factor = float(np.quantile(beyond[lit] / half[lit], 1.0 - BEYOND_FRAC))
-    return min(max(factor, WIDTH_LIMITS[0]), WIDTH_LIMITS[1])

@@ -1,69 +1,120 @@
-"""Mixing and band width from practice forecasts."""
+"""The correction learnt on site, its guard, and the width of the band."""
 
 import numpy as np
 import pytest
 
-from models.learning import Adjustment, Practice, learn
+from models.correction import Correction, Material, knot_leads, with_ones
+from models.history import Floats
+from models.learning import Answer, Band
 
-N, PER_DAY = 28 * 24, 24
+HOURS, PER_DAY = 24, 24
 
 
-def _practice(seed: int = 0, rows: int = N) -> tuple[Practice, np.ndarray]:
-    """Outcomes near the second candidate; the network is noise, the third is useless."""
-    rng = np.random.default_rng(seed)
-    truth = rng.gamma(3.0, 1.0, (rows, PER_DAY))
+def _day(rng: np.random.Generator, good_std: float) -> tuple[Material, Floats]:
+    """A day of practice: the first simple forecast is near the truth, the second is useless."""
+    truth = rng.gamma(3.0, 1.0, (HOURS, PER_DAY))
     network = truth + rng.normal(0, 1.0, truth.shape)
-    good = truth + rng.normal(0, 0.1, truth.shape)
+    good = truth + rng.normal(0, good_std, truth.shape)
     useless = rng.normal(0, 3.0, truth.shape)
-    candidates = np.stack([network, good, useless])
-    return Practice(candidates, network - 0.1, network + 0.1, truth), truth
+    offsets = np.stack([good, useless]) - network
+    flat = with_ones(rng.normal(0, 1.0, (HOURS, 3)))
+    return Material(offsets, flat, np.ones(truth.shape)), truth - network
+
+
+def _taught(days: int, good_std: float = 0.1) -> tuple[Correction, np.random.Generator]:
+    rng = np.random.default_rng(0)
+    correction = Correction("load", simple=2, flat=4, step_s=3600)
+    for _ in range(days):
+        correction.absorb(*_day(rng, good_std))
+        correction.refit()
+    return correction, rng
 
 
 def test_the_better_forecast_gets_the_weight() -> None:
-    practice, truth = _practice()
-    made = learn(practice, 3600)
-    assert made is not None
-    assert (made.weights[0] > 0.9).all()
-    assert (made.weights[1] < 0.05).all()
-    assert (made.weights >= 0).all()
-    assert (made.weights.sum(axis=0) <= 1 + 1e-9).all()
-    _, middle, _ = made.apply(practice.candidates, practice.low, practice.high)
-    assert np.std(middle - truth) < 0.3 * np.std(practice.candidates[0] - truth)
-
-
-def test_the_band_is_scaled_to_hold_four_fifths() -> None:
-    practice, _ = _practice()
-    made = learn(practice, 3600)
-    assert made is not None
-    fresh, truth = _practice(seed=1)
-    low, _, high = made.apply(fresh.candidates, fresh.low, fresh.high)
-    assert 0.75 < np.mean((low <= truth) & (truth <= high)) < 0.85
+    correction, rng = _taught(28)
+    weights = correction.weights.rows
+    assert (weights[:, 0] > 0.7).all()
+    assert (np.abs(weights[:, 1:]) < 0.15).all()
+    material, error = _day(rng, 0.1)
+    left = error - correction.weights.apply(material)
+    assert np.std(left) < 0.4 * np.std(error)
 
 
 def test_a_perfect_network_is_left_alone() -> None:
-    practice, truth = _practice()
-    perfect = Practice(
-        np.stack([truth, *practice.candidates[1:]]), practice.low, practice.high, truth
-    )
-    made = learn(perfect, 3600)
-    assert made is not None
-    assert made.weights.max() < 1e-3
+    rng = np.random.default_rng(0)
+    correction = Correction("pv", simple=2, flat=4, step_s=3600)
+    for _ in range(20):
+        material, error = _day(rng, 0.1)
+        correction.absorb(material, 0.0 * error)
+        correction.refit()
+    assert np.abs(correction.weights.rows).max() < 1e-9
+
+
+def test_a_correction_that_does_not_pay_is_taken_back() -> None:
+    correction, rng = _taught(56)
+    assert (correction.share > 0.8).all()
+    for _ in range(40):  # from now on the truth goes against what was learnt
+        material, error = _day(rng, 0.1)
+        correction.absorb(material, -0.5 * error)
+    assert (correction.share < 0.5).all()
+    assert (correction.share >= 0.0).all()
 
 
 def test_too_little_practice_teaches_nothing() -> None:
-    practice, _ = _practice(rows=6 * 24)
-    assert learn(practice, 3600) is None
-    practice, truth = _practice()
-    unknown = Practice(
-        practice.candidates, practice.low, practice.high, np.full_like(truth, np.nan)
-    )
-    assert learn(unknown, 3600) is None
+    correction, rng = _taught(3)
+    assert not correction.weights.rows.any()
+    material, error = _day(rng, 0.1)
+    correction.absorb(material, np.full_like(error, np.nan))
+    assert correction.days == pytest.approx(3.0, abs=0.1)
 
 
-def test_candidates_that_are_missing_count_as_the_network() -> None:
-    made = Adjustment(np.full((1, 2), 0.5), np.ones(2), np.ones(2))
-    candidates = np.array([[[1.0, 1.0]], [[3.0, np.nan]]])
-    low, middle, high = made.apply(candidates, np.zeros((1, 2)), np.full((1, 2), 4.0))
-    assert middle[0].tolist() == pytest.approx([2.0, 1.0])
-    assert low[0].tolist() == pytest.approx([1.0, 0.0])
-    assert high[0].tolist() == pytest.approx([5.0, 4.0])
+def test_what_is_left_is_judged_with_what_was_known_before() -> None:
+    correction, rng = _taught(10)
+    before = correction.weights
+    material, error = _day(rng, 0.1)
+    left = correction.absorb(material, error)
+    leads = knot_leads(3600)
+    expected = (error - before.apply(material))[:, leads]
+    np.testing.assert_allclose(left, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("step_s", "first"), [(300, 2), (900, 0), (1800, 0), (3600, 0)])
+def test_weights_are_fitted_at_the_same_leads_on_every_grid(step_s: int, first: int) -> None:
+    leads = knot_leads(step_s)
+    assert leads[0] == first
+    assert leads[-1] == 86_400 // step_s - 1
+    assert (np.diff(leads) > 0).all()
+
+
+def test_a_row_does_not_depend_on_the_rows_beside_it() -> None:
+    correction, rng = _taught(20)
+    material, _ = _day(rng, 0.1)
+    together = correction.weights.apply(material)
+    for row in (0, 5, 23):
+        alone = correction.weights.apply(material.rows(slice(row, row + 1)))
+        assert alone[0].tobytes() == together[row].tobytes()
+
+
+def test_the_band_is_scaled_to_hold_four_fifths() -> None:
+    rng = np.random.default_rng(0)
+    band, leads = Band(3600), knot_leads(3600)
+    half = np.full((HOURS, len(leads)), 0.3)
+    for _ in range(42):
+        band.add(rng.normal(0, 1.0, half.shape), half, 2 * half, leads)
+    below, above = band.factors()
+    assert 0.3 * below == pytest.approx(np.full(PER_DAY, 1.28), rel=0.1)
+    assert 0.6 * above == pytest.approx(np.full(PER_DAY, 1.28), rel=0.1)
+
+
+def test_without_any_outcome_the_band_stays() -> None:
+    band, leads = Band(900), knot_leads(900)
+    nothing = np.full((HOURS, len(leads)), np.nan)
+    band.add(nothing, nothing, nothing, leads)
+    assert all((factors == 1.0).all() for factors in band.factors())
+
+
+def test_some_rows_of_an_answer() -> None:
+    values = np.arange(6.0).reshape(3, 2)
+    answer = Answer(values, values, values, values, values)
+    some = answer.rows(np.array([True, False, True]))
+    assert some.middle.tolist() == [[0.0, 1.0], [4.0, 5.0]]

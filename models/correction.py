@@ -1,0 +1,146 @@
+"""What a site's own record says about the network's errors: a linear correction, kept in check.
+
+Per lead, the error is regressed on how far simple forecasts lie from the network's answer and on
+the network's own flat inputs in its unit. It is Bayesian least squares: every weight is expected to
+be 0 within a narrow width, so that the record has to outweigh the network; old days fade. Practice
+forecasts are corrected by what was known before they were made, and a correction that did not pay
+there is scaled down (a plain refit per site can be far worse than none).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.history import Floats, Target
+
+# Leads in quarter hours at which weights are fitted; in between linearly.
+KNOTS = (1, 2, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96)
+OFFSET_STD = {"pv": 0.2, "load": 0.3}
+FLAT_STD = {"pv": 0.03, "load": 0.06}
+RECORD_HALF_DAYS = 240.0
+CHECK_HALF_DAYS = 56.0
+CHECK_STD = 0.3  # of the share of the correction that is used, before the record speaks
+LEAST_DAYS = 3.5
+INDEPENDENT_S = 43_200.0  # errors of a lead are worth so many seconds / lead a day
+QUARTER_S = 900
+LEAST_NOISE_FRAC = 0.2  # of the uncorrected error: a fit on little data looks too good
+
+
+def knot_leads(step_s: int) -> NDArray[np.intp]:
+    """Indices of the leads on the grid at which weights are fitted."""
+    ends = np.array(KNOTS) * QUARTER_S
+    return np.unique(np.maximum(-(-ends // step_s), 1) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a correction of B forecasts is made of."""
+
+    offsets: Floats  # (S, B, D) simple forecasts minus the network's centre, 0 where unknown
+    flat: Floats  # (B, F) the network's flat inputs, with a column of ones
+    unit: Floats  # (B, D) the network's unit
+
+    def rows(self, rows: slice | NDArray[np.bool_]) -> "Material":
+        """What belongs to some of the forecasts."""
+        return Material(self.offsets[:, rows], self.flat[rows], self.unit[rows])
+
+    def design(self, leads: NDArray[np.intp]) -> Floats:
+        """Regressors (K, B, S + F) at some leads."""
+        units = self.unit[:, leads].T[:, :, None]
+        offsets = np.moveaxis(self.offsets[:, :, leads], (0, 1, 2), (2, 1, 0))
+        return np.asarray(np.concatenate([offsets, units * self.flat], axis=2))
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A fitted correction: one row of weights per knot."""
+
+    rows: Floats  # (K, S + F)
+    leads: NDArray[np.intp]  # (K,)
+
+    def apply(self, material: Material) -> Floats:
+        """Return the correction (B, D); a row does not depend on the rows beside it."""
+        simple, per_day = len(material.offsets), material.unit.shape[1]
+        spread = np.stack([np.interp(np.arange(per_day), self.leads, k) for k in self.rows.T])
+        made = material.unit * np.einsum("bf,fd->bd", material.flat, spread[simple:])
+        for offset, weight in zip(material.offsets, spread[:simple], strict=True):
+            made += weight * offset
+        return np.asarray(made)
+
+
+class Correction:
+    """Sums over a site's record, day by day; `weights` is what they teach."""
+
+    def __init__(self, target: Target, simple: int, flat: int, step_s: int) -> None:
+        self.leads = knot_leads(step_s)
+        size, knots = simple + flat, len(self.leads)
+        self._std = np.r_[np.full(simple, OFFSET_STD[target]), np.full(flat, FLAT_STD[target])]
+        ends = (self.leads + 1) * step_s
+        self._per_day = np.clip(INDEPENDENT_S / ends, 1.0, 24.0) / 24.0  # of hourly forecasts
+        self._gram, self._moment = np.zeros((knots, size, size)), np.zeros((knots, size))
+        self._squares, self._count = np.zeros(knots), np.zeros(knots)
+        self._rows = np.zeros((knots, size))
+        self._check = np.zeros((4, knots))  # sums of error x correction, correction^2, left^2, 1
+
+    @property
+    def days(self) -> float:
+        """Days' worth of hourly practice in the record."""
+        return float(self._count.max()) / 24.0
+
+    @property
+    def share(self) -> Floats:
+        """How much of the correction has deserved to be used (K,), 0..1."""
+        both, made, left, count = self._check
+        noise = left / np.maximum(count * self._per_day, 1.0)
+        prior = noise / CHECK_STD**2
+        share = (both + prior) / np.maximum(made + prior, 1e-12)
+        return np.where(count > 0, share.clip(0.0, 1.0), 1.0)
+
+    @property
+    def weights(self) -> Weights:
+        """The correction as it stands."""
+        return Weights(self.share[:, None] * self._rows, self.leads)
+
+    def absorb(self, material: Material, error: Floats) -> Floats:
+        """Take in one day's practice: errors (B, D) of the network's centre, NaN where unknown.
+
+        Returns what was left of the errors at the knots (B, K) after the correction known before.
+        """
+        design = material.design(self.leads)
+        wanted = error[:, self.leads].T
+        known = np.isfinite(wanted)
+        design = np.where(known[:, :, None], design, 0.0)
+        wanted = np.where(known, wanted, 0.0)
+        made = np.einsum("kbj,kj->kb", design, self._rows)
+        left = np.where(known, wanted - self.share[:, None] * made, np.nan)
+        if self._rows.any():
+            sums = [wanted * made, made**2, (wanted - made) ** 2, known]
+            fade = 0.5 ** (1 / CHECK_HALF_DAYS)
+            self._check = fade * self._check + np.stack([s.sum(axis=1) for s in sums])
+        fade = 0.5 ** (1 / RECORD_HALF_DAYS)
+        turned = np.swapaxes(design, 1, 2)
+        self._gram = fade * self._gram + turned @ design
+        self._moment = fade * self._moment + (turned @ wanted[:, :, None])[:, :, 0]
+        self._squares = fade * self._squares + (wanted**2).sum(axis=1)
+        self._count = fade * self._count + known.sum(axis=1)
+        return left.T
+
+    def refit(self) -> None:
+        """Solve for the weights anew."""
+        rows = self._rows
+        fitted = np.einsum("kj,kj->k", rows, self._moment)
+        energy = np.einsum("kj,kji,ki->k", rows, self._gram, rows, optimize=True)
+        left = np.maximum(self._squares - 2 * fitted + energy, LEAST_NOISE_FRAC * self._squares)
+        noise = left / np.maximum(self._count * self._per_day, 1.0)
+        faint = 1e-9 * np.trace(self._gram, axis1=1, axis2=2) + 1e-12
+        penalty = noise[:, None] / self._std**2 + faint[:, None]
+        full = self._gram + penalty[:, :, None] * np.eye(len(self._std))
+        solved = np.linalg.solve(full, self._moment[:, :, None])[:, :, 0]
+        enough = self._count >= 24 * LEAST_DAYS
+        self._rows = np.where(enough[:, None], solved, 0.0)
+
+
+def with_ones(flat: Floats) -> Floats:
+    """The flat inputs in double precision with a column of ones in front."""
+    return np.concatenate([np.ones((len(flat), 1)), flat], axis=1)
