@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 SCHEMA = "nanogrid-dispatch/1"
+LARGEST = 1e9  # beyond it double precision no longer balances to 1e-6
 
 # A small battery inverter's efficiency over its load, as fractions of rated power.
 INVERTER_LOAD_FRAC = (0.0, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
@@ -35,7 +36,7 @@ def _number(
     key: str = "",
     *,
     low: float = 0.0,
-    high: float = math.inf,
+    high: float = LARGEST,
     above: bool = False,
     **default: float,
 ) -> Any:
@@ -53,10 +54,11 @@ def _complain(where: str, value: object, allowed: str) -> ValueError:
     return ValueError(f"{where}: {shown if len(shown) <= 60 else shown[:57] + '...'} ({allowed})")
 
 
-def _allowed(rule: Mapping[str, Any]) -> str:
+def _allowed(rule: Mapping[str, Any], value: object) -> str:
     low, high = rule["low"], rule["high"]
     start = "allowed: a number " + (f"> {low:g}" if rule["above"] else f">= {low:g}")
-    return start if high == math.inf else f"{start} and <= {high:g}"
+    obvious = high == LARGEST and not (_is_number(value) and value > high)
+    return start if obvious else f"{start} and <= {high:g}"
 
 
 def _is_number(value: object) -> bool:
@@ -79,7 +81,7 @@ def _check_numbers(thing: Any, where: str, *, by_key: bool = False) -> None:
         fits = _is_number(value) and low <= value <= high and not (rule["above"] and value == low)
         if not fits:
             name = rule["key"] if by_key and rule["key"] else item.name
-            raise _complain(f"{where}{name}", value, _allowed(rule))
+            raise _complain(f"{where}{name}", value, _allowed(rule, value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +171,11 @@ def _series(name: str, value: ArrayLike, steps: int, *, low: float) -> Floats:
             name, _Count(f"{given.size} values"), f"allowed: {steps}, as many as load_kw"
         )
     series = np.broadcast_to(given, (steps,)).copy()
-    wrong = np.flatnonzero(~(np.isfinite(series) & (series >= low)))
+    wrong = np.flatnonzero(~((series >= low) & (series <= LARGEST)))
     if wrong.size:
-        allowed = "allowed: finite numbers" + (f" >= {low:g}" if low > -math.inf else "")
+        allowed = "allowed: finite numbers" + (f" >= {low:g}" if low > -LARGEST else "")
+        if abs(series[wrong[0]]) > LARGEST:
+            allowed += f", at most {LARGEST:g}"
         raise _complain(f"{name}[{wrong[0]}]", float(series[wrong[0]]), allowed)
     series.flags.writeable = False
     return series
@@ -206,7 +210,7 @@ class Instance:
     curtailed_per_kwh: float = _number("penalties.curtailed_usd_per_kwh", default=0.002)
     dumped_per_kwh: float = _number("penalties.dumped_usd_per_kwh", default=0.05)
     energy_value_per_kwh: float = _number(
-        "terminal.energy_value_usd_per_kwh", low=-math.inf, default=0.0
+        "terminal.energy_value_usd_per_kwh", low=-LARGEST, default=0.0
     )
     target_soc_frac: float = _number("terminal.target_soc_frac", high=1.0, default=0.0)
     shortfall_per_kwh: float = _number("terminal.shortfall_usd_per_kwh", default=0.0)
@@ -221,7 +225,7 @@ class Instance:
         for name in ("load_kw", "pv_kw", "wind_kw", "import_max_kw", "export_max_kw"):
             object.__setattr__(self, name, _series(name, getattr(self, name), steps, low=0.0))
         for name in ("price_buy_per_kwh", "price_sell_per_kwh"):
-            value = _series(name, getattr(self, name), steps, low=-math.inf)
+            value = _series(name, getattr(self, name), steps, low=-LARGEST)
             object.__setattr__(self, name, value)
 
     @property
@@ -291,7 +295,7 @@ def _file_series(top: Mapping[str, Any], series: Mapping[str, Any], steps: int) 
             del keys[f"{source}_kw"]
     read = {name: _file_list(series, key, "series", steps) for name, key in keys.items()}
     for name, key in keys.items():  # by the file's name, before the constructor says its own
-        _series(f"series.{key}", read[name], steps, low=-math.inf if "price" in key else 0.0)
+        _series(f"series.{key}", read[name], steps, low=-LARGEST if "price" in key else 0.0)
     return read
 
 

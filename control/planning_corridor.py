@@ -20,7 +20,7 @@ from control.planning_diesel import ALWAYS_OFF, States
 from control.planning_step import Ints
 from control.planning_storage import SLACK_KWH, Storage
 
-UNREACHABLE = 1e9  # a cost, finite so that interpolation with weight 0 stays 0
+UNREACHABLE = 1e15  # a cost, finite so that interpolation with weight 0 stays 0
 _BLOCK = 20_000  # moves priced between two looks at the clock
 
 

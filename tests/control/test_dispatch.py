@@ -211,6 +211,12 @@ WRONG: list[tuple[str, Any, str]] = [
     ("series.load_kw.3", -1.0, "series.load_kw[3]: -1.0 (allowed: finite numbers >= 0)"),
     ("series.price_buy_usd_per_kwh.0", 10**400, "series.price_buy_usd_per_kwh[0]"),
     ("penalties.unserved_usd_per_kwh", -1, "penalties.unserved_usd_per_kwh: -1"),
+    (
+        "series.load_kw.3",
+        1e12,
+        "series.load_kw[3]: 1000000000000.0 (allowed: finite numbers >= 0, at",
+    ),
+    ("battery.capacity_kwh", 1e12, "(allowed: a number >= 0 and <= 1e+09)"),
     ("weights", None, "weights: None"),
     ("emissions.diesel_kg_per_kwh", [1.0], "emissions.diesel_kg_per_kwh: 1 values"),
     ("schema", "other/2", "schema: 'other/2'"),

@@ -221,6 +221,23 @@ def test_hostile_instances_get_a_feasible_best_effort(problem: dict[str, Any]) -
     judged(problem, result)
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1e-3, 1e4, 1e7])
+@pytest.mark.parametrize("seed", [0, 11])
+def test_tiny_and_huge_sites(scale: float, seed: int) -> None:
+    problem = dispatch_instances.instance(seed)
+    sizes = {key for part in problem.values() if isinstance(part, dict) for key in part}
+    sizes = {key for key in sizes if key.endswith("_kw") or key == "capacity_kwh"}
+    for part in ("series", "battery", "inverter", "diesel"):
+        for key in sizes & set(problem[part]):
+            old = problem[part][key]
+            problem[part][key] = [scale * v for v in old] if isinstance(old, list) else scale * old
+    instance = Instance.from_dict(problem)
+    idle, found = (plan(instance, iterations=n) for n in (0, 5))
+    answer = to_dict(instance, found.schedule)
+    assert dispatch_referee.broken(problem, answer) == []
+    assert found.cost.total <= idle.cost.total
+
+
 def test_a_thousand_steps_with_a_long_minimum_time() -> None:
     problem = dispatch_instances.instance(11)
     day = problem["time"]["steps"]
