@@ -88,7 +88,7 @@ bench-footprint: venv
 
 bench-plan: venv
 	$(BIN)/pip install -q --prefer-binary -e '.[bench]'
-	$(BIN)/python -m bench.plan
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.plan
 
 bench-forecast: venv
 	$(BIN)/python -m bench.forecast

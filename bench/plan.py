@@ -1,15 +1,18 @@
-"""How far the day planner's plans are from the best known, at several budgets of CPU time.
+"""How far the day planner's plans are from the best known, beside what a user could pick instead.
 
-Run as `python -m bench.plan [--count N] [--budget S]...`. The contract's twelve instances are
-judged against the best costs that come with them, generated ones against the best that a far longer
-search found. Gap = (J - best) / max(|best|, 0.25 |rule-based cost|). Every plan is checked by
-`bench.dispatch_referee`, which shares no code with the planner. One thread.
+Run as `python -m bench.plan [--count N] [--fleets N] [--peers N] [--budget S]...`. The contract's
+twelve instances are judged against the best costs that come with them, generated ones against the
+best that a far longer search found, fleets of two batteries and two generators against HiGHS after
+a minute. Gap = (J - best) / max(|best|, 0.25 |rule-based cost|). Every plan is checked by
+`bench.dispatch_referee`, which shares no code with the planner. One thread, CPU time.
 """
 
 import json
 import resource
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +25,12 @@ from rich.progress import track
 from rich.table import Table
 
 from bench import dispatch_instances, dispatch_referee
+from bench.plan_solvers import SOLVERS, Solver, highs, nanogrid
 from control import planning
-from control.dispatch import to_dict
+from control.dispatch_fleet import Fleet, to_dict
 from control.dispatch_instance import Instance
+from control.planning_candidates import FleetPlan
+from control.planning_fleet import plan_fleet
 
 CONTRACTS = Path(__file__).parents[2] / "shared" / "contracts" / "dispatch"
 FAR_LONGER = {"PLANES": (96, 320, 700), "POLISH_HALF": 32, "POLISH_FINER": 2}
@@ -63,28 +69,40 @@ def generated_cases(count: int) -> Iterator[Case]:
         yield Case(str(problem["name"]), problem, best, rule)
 
 
+def fleet_cases(count: int, reference_s: float) -> Iterator[Case]:
+    """Two batteries and two diesels; the best known cost is that of HiGHS after so long."""
+    for seed in track(range(count), "fleets, HiGHS", transient=True):
+        problem = dispatch_instances.fleet(seed)
+        best = highs(Fleet.from_dict(problem), reference_s, lambda: False).cost.total
+        rule = dispatch_referee.cost(problem, dispatch_referee.rule_plan(problem))
+        yield Case(str(problem["name"]), problem, best, rule)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """One plan, judged."""
 
     gap_percent: float
     cpu_s: float
-    stage: str
-    stopped_by: str
+    result: FleetPlan
 
 
-def outcome(case: Case, budget_s: float) -> Outcome:
+def outcome(case: Case, budget_s: float, solver: Solver = nanogrid) -> Outcome:
     """Plan a case within a budget of CPU time and have the referee judge it."""
-    instance = Instance.from_dict(case.problem)
+    fleet = Fleet.from_dict(case.problem)
     start_s = time.process_time()
-    result = planning.plan(instance, out_of_time=_spent(start_s + budget_s))
+    result = solver(fleet, budget_s, _spent(start_s + budget_s))
     cpu_s = time.process_time() - start_s
-    answer = to_dict(instance, result.schedule)
+    return Outcome(case.gap_percent(judged_cost(case, fleet, result)), cpu_s, result)
+
+
+def judged_cost(case: Case, fleet: Fleet, result: FleetPlan) -> float:
+    """The referee's cost of a plan that the referee finds feasible."""
+    answer = to_dict(fleet, result.schedule, case.problem)
     wrong = dispatch_referee.broken(case.problem, answer)
     if wrong:
         raise click.ClickException(f"{case.name}: infeasible: {wrong[0]}")
-    cost = dispatch_referee.cost(case.problem, answer)
-    return Outcome(case.gap_percent(cost), cpu_s, result.stage, result.stopped_by)
+    return dispatch_referee.cost(case.problem, answer)
 
 
 def _spent(end_s: float) -> Callable[[], bool]:
@@ -93,43 +111,99 @@ def _spent(end_s: float) -> Callable[[], bool]:
 
 def first_plan_s(case: Case) -> float:
     """CPU time to the first valid plan."""
-    instance = Instance.from_dict(case.problem)
+    fleet = Fleet.from_dict(case.problem)
     start_s = time.process_time()
-    planning.plan(instance, iterations=0)
+    plan_fleet(fleet, iterations=0)
     return time.process_time() - start_s
 
 
+def warm_gap_percent(case: Case, budget_s: float) -> tuple[float, float]:
+    """The gap of a plan for the horizon an hour on, begun cold, and with the plan of before."""
+    steps = round(1.0 / case.problem["time"]["step_h"])
+    series = {k: [*v[steps:], *v[:steps]] for k, v in case.problem["series"].items()}
+    before = planning.plan(Instance.from_dict(case.problem)).schedule.later(steps)
+    instance = Instance.from_dict(case.problem | {"series": series})
+    best = planning.plan(instance, warm_start=before).cost.total
+    found = []
+    for start in (None, before):
+        spent = _spent(time.process_time() + budget_s)
+        cost = planning.plan(instance, out_of_time=spent, warm_start=start).cost.total
+        found.append(100 * (cost - best) / max(abs(best), 0.25 * abs(case.rule)))
+    return found[0], found[1]
+
+
+def row(
+    name: str, cases: Sequence[Case], budget_s: float, solver_name: str = "nanogrid"
+) -> list[str]:
+    """One line of the table."""
+    solver = SOLVERS[solver_name]
+    found = [outcome(c, budget_s, solver) for c in track(cases, solver_name, transient=True)]
+    gaps, cpu = np.array([o.gap_percent for o in found]), np.array([o.cpu_s for o in found])
+    return [
+        name,
+        str(len(cases)),
+        solver_name,
+        f"{budget_s:g} s",
+        *(f"{np.quantile(gaps, q):.5f} %" for q in (0.5, 0.9, 1.0)),
+        f"{cpu.max():.2f} s",
+    ]
+
+
 @click.command()
-@click.option("--count", default=100, show_default=True, help="Generated instances.")
+@click.option("--count", default=60, show_default=True, help="Generated instances.")
+@click.option("--fleets", default=20, show_default=True, help="Fleets of two and two.")
+@click.option("--peers", default=12, show_default=True, help="Instances given to the peers.")
+@click.option("--reference", default=60.0, show_default=True, help="Seconds of HiGHS per fleet.")
 @click.option("--budget", "budgets", multiple=True, type=float, default=(0.25, 1.0, 5.0))
-def main(count: int, budgets: tuple[float, ...]) -> None:
-    """Print the table of gaps."""
-    console = Console(width=100)
-    groups = {"contract": list(contract_cases()), "generated": list(generated_cases(count))}
-    table = Table("instances", "number", "budget", "median", "p90", "worst", "CPU mean", "CPU max")
+def main(count: int, fleets: int, peers: int, reference: float, budgets: tuple[float, ...]) -> None:
+    """Print the tables of gaps."""
+    console = Console(width=110)
+    groups = {
+        "contract": list(contract_cases()),
+        "generated": list(generated_cases(count)),
+        "fleets": list(fleet_cases(fleets, reference)),
+    }
+    table = Table("instances", "no.", "solver", "budget", "median", "p90", "worst", "CPU max")
     for name, cases in groups.items():
         if not cases:
             console.print(f"{name}: none found")
             continue
         for budget_s in budgets:
-            found = [outcome(case, budget_s) for case in track(cases, name, transient=True)]
-            gaps = np.array([o.gap_percent for o in found])
-            cpu = np.array([o.cpu_s for o in found])
-            table.add_row(
-                name,
-                str(len(cases)),
-                f"{budget_s:g} s",
-                *(f"{np.quantile(gaps, q):.5f} %" for q in (0.5, 0.9, 1.0)),
-                f"{cpu.mean():.3f} s",
-                f"{cpu.max():.3f} s",
-            )
+            table.add_row(*row(name, cases, budget_s))
+        if name != "fleets":
+            for solver_name in list(SOLVERS)[1:]:
+                table.add_row(*row(name, cases[:peers], 1.0, solver_name))
         first_ms = 1e3 * np.array([first_plan_s(case) for case in cases])
-        console.print(
-            f"{name}: first plan after {np.median(first_ms):.1f} ms (worst {first_ms.max():.1f})"
-        )
+        worst = f"worst {first_ms.max():.1f}"
+        console.print(f"{name}: first plan after {np.median(first_ms):.1f} ms ({worst})")
     console.print(table)
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    console.print(f"peak memory of this process: {peak_mb:.0f} MB")
+    warm = np.array([warm_gap_percent(c, 0.05) for c in groups["generated"][:peers]])
+    if warm.size:
+        cold, started = np.median(warm, axis=0)
+        console.print(f"an hour on, 0.05 s: {cold:.5f} % cold, {started:.5f} % from the last plan")
+    console.print(f"stages: {_stages(groups)}")
+    console.print(f"peak memory of nanogrid plan: {peak_memory_mb(groups):.0f} MB")
+
+
+def peak_memory_mb(groups: dict[str, list[Case]]) -> float:
+    """Of `nanogrid plan` in a process of its own, the most over one case of each group."""
+    command = [sys.executable, "-c", "from firmware.cli import main; main()", "plan"]
+    for cases in groups.values():
+        for case in cases[:1]:
+            content = json.dumps(case.problem).encode()
+            subprocess.run(
+                [*command, "/dev/stdin", "--budget", "2"],
+                input=content,
+                stdout=subprocess.DEVNULL,
+                check=True,
+            )
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+
+
+def _stages(groups: dict[str, list[Case]]) -> str:
+    """Which stage gave how many of the answers at 0.25 s."""
+    stages = [outcome(c, 0.25).result.stage for cases in groups.values() for c in cases]
+    return ", ".join(f"{stages.count(s)} {s}" for s in sorted(set(stages)))
 
 
 if __name__ == "__main__":

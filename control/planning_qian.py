@@ -49,29 +49,32 @@ def plan_qian(
 
 def _moves(fleet: Fleet, candidates: Candidates, seed: int, moves: int) -> Iterator[float]:
     """The swarm, one move at a time; its best is offered whenever it has improved."""
-    steps = fleet.site.steps
-    low = np.repeat(
-        [*(-b.charge_max_kw for b in fleet.batteries), *(0.0 for _ in fleet.diesels)], steps
-    )
-    high = np.repeat(
-        [*(b.discharge_max_kw for b in fleet.batteries), *(d.power_max_kw for d in fleet.diesels)],
-        steps,
-    )
+    low, high = limits_kw(fleet)
     rng = np.random.default_rng(seed)
     swarm = Swarm(low, high, np.empty((0, low.size)), PARTICLES, rng)
 
     def cost(particles: Floats) -> Floats:
         candidates.evaluations += len(particles)
-        return _cost(candidates.steps, *_powers(fleet, particles))
+        return fined_cost(candidates.steps, *powers(fleet, particles))
 
     for _ in range(moves):
         if swarm.iterate(cost, moves):
-            battery, _, on = _powers(fleet, swarm.best_position[None])
+            battery, _, on = powers(fleet, swarm.best_position[None])
             candidates.offer(battery[0], on[0], "qian2024")
         yield swarm.best_cost
 
 
-def _powers(fleet: Fleet, particles: Floats) -> tuple[Floats, Floats, Bools]:
+def limits_kw(fleet: Fleet) -> tuple[Floats, Floats]:
+    """Least and greatest value of every coordinate: unit by unit, step by step."""
+    steps = fleet.site.steps
+    none = [0.0] * len(fleet.diesels)
+    low = [*(-b.charge_max_kw for b in fleet.batteries), *none]
+    high = [b.discharge_max_kw for b in fleet.batteries]
+    high += [d.power_max_kw for d in fleet.diesels]
+    return np.repeat(low, steps), np.repeat(high, steps)
+
+
+def powers(fleet: Fleet, particles: Floats) -> tuple[Floats, Floats, Bools]:
     """Battery powers, diesel powers and states of every particle, (particles, units, steps)."""
     units = particles.reshape(len(particles), -1, fleet.site.steps)
     battery, diesel = np.split(units, [len(fleet.batteries)], axis=1)
@@ -80,7 +83,7 @@ def _powers(fleet: Fleet, particles: Floats) -> tuple[Floats, Floats, Bools]:
     return battery, np.where(on, np.maximum(diesel, least), 0.0), on
 
 
-def _cost(steps: FleetSteps, battery: Floats, diesel: Floats, on: Bools) -> Floats:
+def fined_cost(steps: FleetSteps, battery: Floats, diesel: Floats, on: Bools) -> Floats:
     """What every particle costs, with its fines."""
     fleet, site = steps.fleet, steps.fleet.site
     rest = steps.demand - battery.sum(axis=1) - diesel.sum(axis=1)
