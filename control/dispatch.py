@@ -199,9 +199,10 @@ def units_cost(instance: Instance, battery_kw: Floats, on: Bools, diesel_kw: Flo
         )
     )
     pollution = dt * float(np.sum(diesel_kw * instance.diesel_pollution_per_kwh))
-    final = energy_kwh(instance, battery_kw)[-1:]
-    terminal = float(terminal_cost(instance, final)[0])
-    return _cost(instance, generation, equipment, pollution, 0.0, terminal, float(final[0]))
+    stored = energy_kwh(instance, battery_kw)
+    terminal = float(terminal_cost(instance, stored[-1:])[0])
+    short = float(np.sum(reserve_cost(instance, stored[1:, None])))
+    return _cost(instance, generation, equipment, pollution, short, terminal, float(stored[-1]))
 
 
 def _cost(
@@ -300,6 +301,13 @@ def _broken_runs(instance: Instance, on: Bools) -> list[str]:
         if after - first < whole_steps(hours, instance.step_h):
             found.append(f"diesel: {after - first} steps {'on' if on[first] else 'off'}")
     return found
+
+
+def reserve_cost(instance: Instance, stored_kwh: Floats) -> Floats:
+    """What it costs to be short of the reserve with these energies after each step, (steps, …)."""
+    floor = instance.battery.soc_min_frac * instance.battery.capacity_kwh + instance.reserve_kwh
+    short = np.maximum(floor[:, None] - stored_kwh, 0.0)
+    return instance.step_h * instance.reserve_short_per_kwh_h * short
 
 
 def to_dict(instance: Instance, schedule: Schedule) -> dict[str, Any]:

@@ -197,6 +197,8 @@ class Instance:
     price_sell_per_kwh: Floats = 0.0  # type: ignore[assignment]
     import_max_kw: Floats = 0.0  # type: ignore[assignment]
     export_max_kw: Floats = 0.0  # type: ignore[assignment]
+    reserve_kwh: Floats = 0.0  # type: ignore[assignment]  # wanted above soc_min after every step
+    reserve_short_per_kwh_h: float = _number(default=0.0)
     battery: Battery = NO_BATTERY
     diesel: Diesel = NO_DIESEL
     weight_generation: float = _number("weights.alpha_generation", default=1 / 3)
@@ -222,7 +224,8 @@ class Instance:
         steps = np.size(self.load_kw)
         if steps < 1:
             raise _complain("load_kw", _Count("no values"), "allowed: one or more")
-        for name in ("load_kw", "pv_kw", "wind_kw", "import_max_kw", "export_max_kw"):
+        limits = ("import_max_kw", "export_max_kw", "reserve_kwh")
+        for name in ("load_kw", "pv_kw", "wind_kw", *limits):
             object.__setattr__(self, name, _series(name, getattr(self, name), steps, low=0.0))
         for name in ("price_buy_per_kwh", "price_sell_per_kwh"):
             value = _series(name, getattr(self, name), steps, low=-LARGEST)

@@ -19,6 +19,7 @@ class Slot:
     generator_kw: float
     cover_deficit: bool
     store_surplus: bool
+    reserve: str = ""  # what the plan keeps for a bad day, in words
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ def current_slot(plan: Plan | None, now_s: float) -> Slot | None:
         generator_kw,
         plan.cover_deficit[index],
         plan.store_surplus[index],
+        plan.reserve[index] if index < len(plan.reserve) else "",
     )
 
 

@@ -21,6 +21,7 @@ SERIES = (
     "price_sell_per_kwh",
     "import_max_kw",
     "export_max_kw",
+    "reserve_kwh",
 )
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from control.dispatch import Bools, terminal_cost
+from control.dispatch import Bools, reserve_cost, terminal_cost
 from control.dispatch_instance import Floats, Instance
 from control.planning_diesel import ALWAYS_OFF, States
 from control.planning_step import Ints
@@ -184,7 +184,10 @@ class CorridorSearch:
         column = np.arange(width)
         final = corridor.base_kwh[-1] + corridor.spacing_kwh * column
         outside = (column < corridor.first[:, None]) | (column > corridor.last[:, None])
-        here = terminal_cost(self.merit.instance, final)
+        instance = self.merit.instance
+        energy = corridor.base_kwh[1:, None] + corridor.spacing_kwh * column
+        short = reserve_cost(instance, energy) if instance.reserve_short_per_kwh_h else None
+        here = terminal_cost(instance, final) + (0.0 if short is None else short[-1])
         value[-1, :, 1:-1] = np.where(outside[-1], UNREACHABLE, here)
         margin = width + 2
         padded = np.full((states.count, width + 2 * margin), UNREACHABLE)
@@ -205,6 +208,8 @@ class CorridorSearch:
                 reached[rows] = np.min(total, axis=1)
             before = value[t, :, 1:-1]
             states.values_before(reached, before)
+            if short is not None and t:
+                before += short[t - 1]
             before[:, outside[t]] = UNREACHABLE
         self._extend(corridor, value)
         return value

@@ -258,13 +258,14 @@ def _planned(view: View, slot: Slot, soc_frac: float) -> tuple[Level, bool, str]
     Later more is known of sun and load, and the set may not be needed at all.
     """
     battery = view.site.battery
+    kept = f"; {slot.reserve}" if slot.reserve else ""
     if not slot.generator_on:
-        return Level.PLAN, False, "plan: rest"
+        return Level.PLAN, False, f"plan: rest{kept}"
     if battery is not None and not view.state.generator.run:
         usable_frac = battery.soc_max_frac - battery.soc_min_frac
         if soc_frac > battery.soc_min_frac + WAITING_FRAC * usable_frac:
             return Level.PLAN, False, "plan: run, but the battery can wait"
-    return Level.PLAN, True, "plan: run"
+    return Level.PLAN, True, f"plan: run{kept}"
 
 
 def _rule(view: View) -> tuple[Level, bool, str]:

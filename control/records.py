@@ -172,6 +172,7 @@ class Plan:
     store_surplus: tuple[bool, ...]  # and unforeseen surplus?
     cost: float
     solver: str
+    reserve: tuple[str, ...] = ()  # what is kept for a bad day after each step, in words
 
 
 @dataclass(frozen=True, slots=True)

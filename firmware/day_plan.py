@@ -7,6 +7,7 @@ import numpy as np
 from control.dispatch import Schedule, energy_kwh
 from control.dispatch_instance import NO_BATTERY, NO_DIESEL, Battery, Diesel, Floats, Instance
 from control.records import Forecast, Plan, PricePeriod
+from control.reserve import Reserve, reserve
 from control.stored_value import guidance
 from control.tighten import higher_reserve_frac, tighter_kw
 from firmware.config import Site
@@ -14,6 +15,8 @@ from firmware.tariff import Tariff
 
 ISLAND_VALUE_FRAC = 0.8  # of what a stored kWh saves in fuel: it may also meet a sunny day
 INFINITE_H = 1e4
+ALONE_H = 12.0  # an island without a generator gets through a night
+START_H = 0.25  # until a generator that may start carries the load, with room to spare
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ def build_instance(
     connected = site.grid is not None and situation.grid_present
     planner = site.planner
     diesel = _diesel(site, situation)
+    kept = day_reserve(site, forecast, situation)
     return Instance(
         step_h=forecast.step_s / 3600.0,
         load_kw=np.array(forecast.load.p50_kw),
@@ -60,6 +64,8 @@ def build_instance(
         price_sell_per_kwh=sell,
         import_max_kw=_import_max(site, forecast, situation) if connected else np.zeros(steps),
         export_max_kw=np.full(steps, _export_max_kw(site, situation) if connected else 0.0),
+        reserve_kwh=kept.kwh,
+        reserve_short_per_kwh_h=kept.short_per_kwh_h,
         battery=_battery(site, situation, connected),
         diesel=diesel,
         weight_generation=planner.weight_generation,
@@ -69,6 +75,27 @@ def build_instance(
         grid_pollution_per_kwh=site.grid.pollution_per_kwh if site.grid else 0.0,
         unserved_per_kwh=planner.unserved_cost_per_kwh,
         energy_value_per_kwh=_energy_value(site, buy, connected, diesel),
+    )
+
+
+def day_reserve(site: Site, forecast: Forecast, situation: Situation) -> Reserve:
+    """What the plan keeps for a day worse than the forecast's median: on islands only."""
+    battery = site.battery[0] if site.battery else None
+    usable_kwh = 0.0
+    if battery is not None and situation.soc_frac is not None:
+        usable_kwh = battery.capacity_kwh * (battery.soc_max_frac - battery.soc_min_frac)
+    help_after_h = ALONE_H
+    if site.grid is not None and situation.grid_present:
+        help_after_h = 0.0
+    elif site.generator and situation.generator_usable:
+        help_after_h = START_H + site.generator[0].min_rest_s / 3600.0
+    return reserve(
+        forecast.load,
+        forecast.pv,
+        step_h=forecast.step_s / 3600.0,
+        help_after_h=help_after_h,
+        usable_kwh=usable_kwh,
+        unserved_per_kwh=site.planner.unserved_cost_per_kwh,
     )
 
 
@@ -158,6 +185,7 @@ def to_plan(
     stored = energy_kwh(instance, schedule.battery_kw)[1:]
     soc = stored / capacity if capacity > 0 else np.zeros(instance.steps)
     guide = guidance(instance, schedule)
+    kept = Reserve(instance.reserve_kwh, instance.reserve_short_per_kwh_h)
     return Plan(
         issued_t_s=forecast.issued_t_s,
         start_t_s=forecast.start_t_s,
@@ -173,6 +201,7 @@ def to_plan(
         store_surplus=tuple(bool(store) for store in guide.store_surplus),
         cost=float(cost),
         solver=solver,
+        reserve=tuple(kept.words(step) for step in range(instance.steps)),
     )
 
 
