@@ -224,15 +224,20 @@ class EnergyMeter:
         rated_kw: Mapping[str, float] | None = None,
         before: Checkpoint | None = None,
         boot: str = "",
+        counted_kwh: Mapping[str, float] | None = None,
     ) -> None:
-        """`period_s` of the loop; most power per counter, by which registers are believed."""
+        """`period_s` of the loop; most power per counter, by which registers are believed.
+
+        `counted_kwh`: what has been counted already since the checkpoint.
+        """
         self._gap_s = GAP_CYCLES * period_s
         self._t_s: float | None = None
         self._rated_kw = rated_kw or {}
         self._before, self._boot = before, boot
         registers = zip(REGISTERED, before.registers_kwh if before else (), strict=False)
         self._registers = {name: kwh for name, kwh in registers if kwh is not None}
-        self._counted = dict.fromkeys(REGISTERED, 0.0)  # until the register is seen again
+        counted = counted_kwh or {}  # until the register is seen again
+        self._counted = {name: counted.get(name, 0.0) for name in REGISTERED}
 
     def add(self, sample: Sample, values: Values) -> dict[str, float]:
         """kWh per counter since the cycle before, at this cycle's powers."""
@@ -282,7 +287,7 @@ class Pending:
     kwh: dict[str, float] = field(default_factory=dict)
     checkpoint: Checkpoint | None = None
 
-    def count(self, kwh: dict[str, float]) -> None:
+    def count(self, kwh: Mapping[str, float]) -> None:
         """Add energy to the counters."""
         for name, more_kwh in kwh.items():
             self.kwh[name] = self.kwh.get(name, 0.0) + more_kwh

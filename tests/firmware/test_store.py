@@ -24,6 +24,7 @@ from control.state import Estimate, GeneratorState, State
 from firmware import store as store_module
 from firmware import store_records, store_schema
 from firmware.config_tables import Store as Settings
+from firmware.energy_tail import EnergyTail
 from firmware.loop import Telemetry
 from firmware.store import Store
 from firmware.store_reading import read_events
@@ -415,6 +416,7 @@ from control.records import Advice, Command, Event, Orders, Sample, Severity
 from control.state import Estimate, GeneratorState, State
 from firmware.config import load_site
 from firmware.config_tables import Store as Settings
+from firmware.energy_tail import EnergyTail
 from firmware.loop import Telemetry
 from firmware.parameters import site_parameters
 from firmware.store import Store
@@ -467,3 +469,53 @@ def _attempts(path: Path) -> int:
     except sqlite3.OperationalError:
         return 0
     return int(json.loads(str(found[0][0]))["attempts"]) if found else 0
+
+
+ENERGY = """
+import sys, time
+from dataclasses import replace
+from pathlib import Path
+from control.cycle import Decision
+from control.records import Advice, Command, Orders, Sample
+from control.state import Estimate, State
+from firmware.config import load_site
+from firmware.config_tables import Store as Settings
+from firmware.energy_tail import EnergyTail
+from firmware.energy_tail import EnergyTail
+from firmware.loop import Telemetry
+from firmware.parameters import site_parameters
+from firmware.store import Store
+
+path = Path(sys.argv[1])
+site = site_parameters(load_site(sys.argv[2]))
+store = Store(Settings(path=str(path)), site, EnergyTail(path.with_suffix(".energy")))
+sample = Sample(0, 0.0, 1.76e9, None, None, (), (), (), (), None, 0.0, 0.0, 0.0, 0.0)
+for second in range(1001):
+    state = State(t_s=float(second), estimate=Estimate(load_kw=3.6))
+    sample = replace(sample, t_s=float(second))
+    decision = Decision(state, Command((), ()))
+    store.publish(Telemetry(state, sample, (), Advice(), Orders(), decision))
+print("counted", flush=True)
+time.sleep(60.0)
+"""
+
+
+def test_energy_counted_by_a_killed_process_is_not_lost(
+    tmp_path: Path, parameters: SiteParameters
+) -> None:
+    path = tmp_path / "state.db"
+    example = Path(__file__).parents[2] / "examples" / "site.toml"
+    for lives in (1, 2):
+        process = subprocess.Popen(
+            [sys.executable, "-c", ENERGY, str(path), str(example)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "counted\n"
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        Store(Settings(path=str(path)), parameters, EnergyTail(tmp_path / "state.energy")).close()
+        kwh = dict(rows(path, "SELECT name, kwh FROM counter"))  # type: ignore[arg-type]
+        assert kwh["load"] == pytest.approx(lives * 1.0, rel=1e-9)
