@@ -4,6 +4,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 
 from control.records import Quantity, Setpoint
@@ -14,6 +15,12 @@ from drivers.station import DeviceImage, Station
 TURN_TIMEOUTS = 5  # what a device may take per round, in time-outs
 CONNECT_TIMEOUTS = 15  # and all that are to be connected together
 LARGEST_VALUE = 1e6  # kW: beyond it a setpoint is a mistake
+
+NewThread = Callable[[str, Callable[[], None]], threading.Thread]  # a name and what it does
+
+
+def _thread(name: str, work: Callable[[], None]) -> threading.Thread:
+    return threading.Thread(target=work, name=name, daemon=True)
 
 
 class Bus:
@@ -94,15 +101,13 @@ class Bus:
             self._take_orders()
             self._round(read=False)
 
-    def start(self, period_s: float) -> None:
+    def start(self, period_s: float, thread: NewThread = _thread) -> None:
         """Repeat `exchange` every `period_s` in a thread; a late round skips, it never bursts.
 
         What is submitted in between is written at once.
         """
         self._stopping.clear()
-        self._thread = threading.Thread(
-            target=self._run, args=(period_s,), name=f"bus-{self.name}", daemon=True
-        )
+        self._thread = thread(f"bus-{self.name}", partial(self._run, period_s))
         self._thread.start()
 
     def stop(self) -> None:

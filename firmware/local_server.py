@@ -5,9 +5,7 @@
     {"ack": "<id>"}       ->  {"ok": true, "ack": {...}, ...}
     anything else         ->  {"ok": false, "error": "..."}
 
-File permissions (0660) say who may ask and command. All of it happens in one thread that works in
-small portions with pauses between them: however many ask, and however slowly, the loop does not
-notice.
+File permissions (0660) say who may ask and command.
 """
 
 import contextlib
@@ -15,28 +13,22 @@ import errno
 import json
 import os
 import pwd
-import selectors
 import socket
 import stat
 import struct
 import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from firmware.loop import Telemetry
+from firmware.small_server import SmallServer
+from firmware.unexpected import SteadyThread
 
 MODE = 0o660
 REQUEST_BYTES = 1 << 16  # a day of prices
-RECEIVE_BYTES = 4096
-SEND_BYTES = 1 << 16
-CLIENTS = 16
-ACCEPTED = 4  # at one look
-CLIENT_S = 3.0  # a client has so long for all of it
-PAUSE_S = 0.02  # between two looks at the clients
-IDLE_S = 0.2
+STOP_S = 3.0
 BACKLOG = 128
 PEER = struct.Struct("3i")  # process, user, group: unix(7), SO_PEERCRED
 KNOWN = '{"get": "status"}, {"command": {...}}, {"ack": "<id>"}'
@@ -96,14 +88,6 @@ def refusal(why: str) -> bytes:
     return (json.dumps({"ok": False, "error": why}) + "\n").encode()
 
 
-@dataclass(slots=True)
-class _Client:
-    socket: socket.socket
-    until_s: float
-    request: bytearray = field(default_factory=bytearray)
-    answer: memoryview | None = None
-
-
 class LocalServer:
     """Serves one socket file from a thread of its own."""
 
@@ -113,11 +97,10 @@ class LocalServer:
         self._answer = answer
         self._listener = _listen(path)
         self._inode = path.stat().st_ino
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ)
-        self._clients: dict[int, _Client] = {}
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="local", daemon=True)
+        server = SmallServer(self._answered)
+        serve = partial(server.serve, self._listener, self._stopping)
+        self._thread = SteadyThread("local interface", serve)
 
     def start(self) -> None:
         """Begin to answer."""
@@ -127,81 +110,20 @@ class LocalServer:
         """End, and take the file away."""
         self._stopping.set()
         if self._thread.ident is not None:
-            self._thread.join(CLIENT_S)
+            self._thread.join(STOP_S)
         with contextlib.suppress(OSError):
             if self._path.stat().st_ino == self._inode:
                 self._path.unlink()
         self._listener.close()
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            events = self._selector.select(IDLE_S)
-            for key, _ in events:
-                if key.fd == self._listener.fileno():
-                    for _ in range(ACCEPTED):
-                        self._accept()
-                elif key.fd in self._clients:
-                    self._serve(self._clients[key.fd])
-            self._drop_late()
-            if events:
-                self._stopping.wait(PAUSE_S)
-        for client in list(self._clients.values()):
-            self._drop(client)
-        self._selector.close()
-
-    def _accept(self) -> None:
-        """Take one client; the oldest makes room."""
-        try:
-            connection, _ = self._listener.accept()
-        except OSError:  # it has gone again, or there are too many open files
-            return
-        connection.setblocking(False)
-        if len(self._clients) >= CLIENTS:
-            self._drop(min(self._clients.values(), key=lambda client: client.until_s))
-        client = _Client(connection, time.monotonic() + CLIENT_S)
-        self._clients[connection.fileno()] = client
-        self._selector.register(connection, selectors.EVENT_READ)
-
-    def _serve(self, client: _Client) -> None:
-        try:
-            finished = self._receive(client) if client.answer is None else _send(client)
-        except BlockingIOError:
-            return
-        except OSError:
-            finished = True
-        if finished:
-            self._drop(client)
-
-    def _receive(self, client: _Client) -> bool:
-        """Read on; with a whole line the answer is on its way. True: it is over."""
-        received = client.socket.recv(RECEIVE_BYTES)
-        client.request += received
-        line, newline, _ = client.request.partition(b"\n")
+    def _answered(self, received: bytes, link: socket.socket) -> bytes | None:
+        """The answer to a whole line. Raises OSError for a client that has gone."""
+        line, newline, _ = received.partition(b"\n")
         if newline:
-            client.answer = memoryview(self._answer(bytes(line), _user(client.socket)))
-        elif len(client.request) >= REQUEST_BYTES:
-            client.answer = memoryview(refusal(f"longer than {REQUEST_BYTES} bytes"))
-        else:
-            return not received
-        self._selector.modify(client.socket, selectors.EVENT_WRITE)
-        return False
-
-    def _drop_late(self) -> None:
-        now_s = time.monotonic()
-        for client in [c for c in self._clients.values() if c.until_s < now_s]:
-            self._drop(client)
-
-    def _drop(self, client: _Client) -> None:
-        del self._clients[client.socket.fileno()]
-        self._selector.unregister(client.socket)
-        client.socket.close()
-
-
-def _send(client: _Client) -> bool:
-    """Send on. True: all of it has been sent."""
-    answer = client.answer or memoryview(b"")
-    client.answer = answer[client.socket.send(answer[:SEND_BYTES]) :]
-    return not client.answer
+            return self._answer(line, _user(link))
+        if len(received) >= REQUEST_BYTES:
+            return refusal(f"longer than {REQUEST_BYTES} bytes")
+        return None
 
 
 def _user(link: socket.socket) -> str:

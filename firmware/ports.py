@@ -30,6 +30,7 @@ from drivers.station import DeviceImage
 from firmware.clock import Clock
 from firmware.config import Site
 from firmware.tariff import Price, Tariff, ordered_price
+from firmware.unexpected import SteadyThread
 from firmware.wiring import build_link
 
 M = TypeVar("M")
@@ -84,7 +85,7 @@ class Ports:
         self._open_pins(self._clock.monotonic())
         if not self._lockstep:
             for bus in self._buses:
-                bus.start(self._site.loop.period_s)
+                bus.start(self._site.loop.period_s, SteadyThread)
 
     def stop(self) -> None:
         """Give every device back to itself; all outputs off.

@@ -3,14 +3,16 @@
 import contextlib
 import logging
 import queue
-import threading
+from collections.abc import Sequence
+from functools import partial
 from math import inf
 from pathlib import Path
 
 from control.records import Severity
 from control.site import SiteParameters
-from firmware.loop import Telemetry
+from firmware.loop import Publisher, Telemetry
 from firmware.recording import Recorder
+from firmware.unexpected import SteadyThread, goes_well
 
 log = logging.getLogger("nanogrid")
 LEVELS = {
@@ -22,6 +24,24 @@ QUEUE_CYCLES = 1000
 CLOSE_S = 5.0
 KEPT_RECORDINGS = 40  # more than the service's unit starts it in an hour
 FILES = 20  # that share the space of a recording
+
+
+class Sheltered:
+    """Hands cycles to other publishers: one that fails costs neither the loop nor the rest."""
+
+    def __init__(self, publishers: Sequence[Publisher]) -> None:
+        """The sequence may still grow."""
+        self._publishers = publishers
+
+    def publish(self, telemetry: Telemetry) -> None:
+        """Hand on one cycle."""
+        for publisher in self._publishers:
+            goes_well(type(publisher).__name__, partial(publisher.publish, telemetry))
+
+    def close(self) -> None:
+        """Close all, the last first."""
+        for publisher in reversed(self._publishers):
+            goes_well(type(publisher).__name__, publisher.close)
 
 
 class EventLog:
@@ -72,8 +92,9 @@ class BackgroundRecording:
         self._path, self._site, self._max_bytes = path, site, max_bytes
         self._recorder = self._next_recorder()
         self._queue: queue.Queue[Telemetry | None] = queue.Queue(QUEUE_CYCLES)
+        self._last: int | None = None  # cycle in the file
         self.dropped = 0
-        self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
+        self._thread = SteadyThread("recording", self._run)
         self._thread.start()
 
     def publish(self, telemetry: Telemetry) -> None:
@@ -90,15 +111,15 @@ class BackgroundRecording:
             self._thread.join(CLOSE_S)
 
     def _run(self) -> None:
-        last: int | None = None
         try:
             while (telemetry := self._queue.get()) is not None:
                 cycle = telemetry.sample.cycle
                 if self._max_bytes < inf and self._recorder.size_bytes >= self._max_bytes / FILES:
                     self._recorder.close()
                     self._recorder = self._next_recorder()
-                _write(self._recorder, telemetry, gap=last is not None and cycle != last + 1)
-                last = cycle
+                gap = self._last is not None and cycle != self._last + 1
+                _write(self._recorder, telemetry, gap=gap)
+                self._last = cycle
             self._recorder.close()
         except OSError as error:
             log.error("recording ends: %s", error)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,9 @@ def run(config: Path, record: Path | None, stats: Path | None) -> None:
         sys.exit(2)
     from firmware.alone import Claims, NotAloneError, claimed_by
     from firmware.service import Service
+    from firmware.unexpected import note_thread
+
+    threading.excepthook = note_thread
 
     with background_log(site=site.site.name):
         try:

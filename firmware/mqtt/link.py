@@ -29,6 +29,7 @@ from firmware.mqtt.inbound import Acknowledgement, Inbound, Submit
 from firmware.mqtt.outbox import Disk, Message, Outbox
 from firmware.mqtt.session import LinkError, Session, Will
 from firmware.mqtt.topics import OFFLINE, ONLINE, Topics, is_level
+from firmware.unexpected import SteadyThread
 
 log = logging.getLogger("nanogrid")
 
@@ -98,10 +99,12 @@ class Link:
         self._said: set[str] = set()
         self._refused: dict[str, str] = {}
         self.status = LinkStatus(f"{site.mqtt.host}:{site.mqtt.port}")
-        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
+        self._thread = SteadyThread("mqtt", self._run)
 
     def start(self) -> None:
         """Begin to connect."""
+        self._outbox = Outbox(self._disk, self._site.mqtt.queue, time.monotonic())
+        self._energy = Energy(self._disk)
         self._thread.start()
 
     # --- from other threads ------------------------------------------------------------------
@@ -140,9 +143,6 @@ class Link:
     # --- the thread --------------------------------------------------------------------------
 
     def _run(self) -> None:
-        now_s = time.monotonic()
-        self._outbox = Outbox(self._disk, self._site.mqtt.queue, now_s)
-        self._energy = Energy(self._disk)
         retry_s = FIRST_RETRY_S
         while not self._stopping.is_set():
             opened_s = time.monotonic()

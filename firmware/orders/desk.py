@@ -17,6 +17,7 @@ from firmware.orders.clock_sync import clock_problem
 from firmware.orders.journal import Disk, Journal
 from firmware.orders.telling import Acknowledgement, Tell, Way
 from firmware.store_restore import boot_id
+from firmware.unexpected import SteadyThread
 
 __all__ = ["Desk", "Way"]
 
@@ -46,7 +47,7 @@ class Desk:
         self._dropped = 0
         self._wake = threading.Event()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="desk", daemon=True)
+        self._thread = SteadyThread("commands", self._run)
         self._thread.start()
 
     # --- from any thread; none of these waits --------------------------------------------------

@@ -1,30 +1,22 @@
 """A small HTTP server that nobody can hold up, and that cannot hold up the loop.
 
-GET and HEAD alone, one request per connection. All of it happens in one thread that works in small
-portions with pauses between them: however many ask, and however slowly, the loop does not notice.
+GET and HEAD alone, one request per connection.
 """
 
-import contextlib
 import logging
-import selectors
 import socket
 import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from http import HTTPStatus
 
+from firmware.small_server import SmallServer
+from firmware.unexpected import SteadyThread
 from firmware.web.http_request import RefusedError, Request, Response, own_names, request_of
 
 log = logging.getLogger("nanogrid")
 
 HEAD_BYTES = 8192
-SEND_BYTES = 1 << 16
-CLIENTS = 24
-ACCEPTED = 8  # at one look
-CLIENT_S = 5.0  # a client has so long for all of it
-PAUSE_S = 0.01  # between two looks at the clients
-IDLE_S = 0.2
+STOP_S = 5.0
 RETRY_S = 5.0  # for an address that is not there yet, or is taken
 BACKLOG = 64
 HEADERS = (
@@ -44,14 +36,6 @@ HEADERS = (
 Answer = Callable[[str], Response | None]
 
 
-@dataclass(slots=True)
-class _Client:
-    socket: socket.socket
-    until_s: float
-    head: bytearray = field(default_factory=bytearray)
-    answer: memoryview | None = None
-
-
 class HttpServer:
     """Serves one TCP port from a thread of its own; `answer` gives None for an unknown path.
 
@@ -65,9 +49,8 @@ class HttpServer:
         self._host, self._port = host or "127.0.0.1", port
         self._names = own_names(host)
         self._answer = answer
-        self._clients: dict[int, _Client] = {}
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = SteadyThread(name, self._run)
 
     @property
     def url(self) -> str:
@@ -83,37 +66,24 @@ class HttpServer:
         """End."""
         self._stopping.set()
         if self._thread.ident is not None:
-            self._thread.join(CLIENT_S)
+            self._thread.join(STOP_S)
 
     def _run(self) -> None:
         listener = self._listener()
-        if listener is None:
-            return
-        with listener, selectors.DefaultSelector() as selector:
-            selector.register(listener, selectors.EVENT_READ)
-            while not self._stopping.is_set():
-                events = selector.select(IDLE_S)
-                for key, _ in events:
-                    if key.fileobj is listener:
-                        for _ in range(ACCEPTED):
-                            self._accept(listener, selector)
-                    elif key.fd in self._clients:
-                        self._serve(self._clients[key.fd], selector)
-                self._drop_late(selector)
-                if events:
-                    self._stopping.wait(PAUSE_S)
-            for client in list(self._clients.values()):
-                self._drop(client, selector)
+        if listener is not None:
+            with listener:
+                SmallServer(self._read).serve(listener, self._stopping)
 
     def _listener(self) -> socket.socket | None:
         """The listening socket, as soon as it can be had; None when it is time to stop."""
         while not self._stopping.is_set():
             try:
                 listener = _listen(self._host, self._port)
-            except OSError as error:
+            except (OSError, UnicodeError) as error:  # a name that cannot be one is the latter
+                why = getattr(error, "strerror", None) or str(error)
                 if not self.problem:
-                    log.error("no %s at %s: %s; tried again", self.name, self.url, error.strerror)
-                self.problem = error.strerror or str(error)
+                    log.error("no %s at %s: %s; tried again", self.name, self.url, why)
+                self.problem = why
             else:
                 self.problem = ""
                 log.info("%s at %s", self.name, self.url)
@@ -121,45 +91,15 @@ class HttpServer:
             self._stopping.wait(RETRY_S)
         return None
 
-    def _accept(self, listener: socket.socket, selector: selectors.BaseSelector) -> None:
-        """Take one client; the oldest makes room."""
-        try:
-            connection, _ = listener.accept()
-        except OSError:  # it has gone again, or there are too many open files
-            return
-        connection.setblocking(False)
-        if len(self._clients) >= CLIENTS:
-            self._drop(min(self._clients.values(), key=lambda client: client.until_s), selector)
-        self._clients[connection.fileno()] = _Client(connection, time.monotonic() + CLIENT_S)
-        selector.register(connection, selectors.EVENT_READ)
-
-    def _serve(self, client: _Client, selector: selectors.BaseSelector) -> None:
-        try:
-            if client.answer is None:
-                finished = self._receive(client)
-                if client.answer is not None:
-                    selector.modify(client.socket, selectors.EVENT_WRITE)
-            else:
-                finished = _send(client)
-        except BlockingIOError:
-            return
-        except OSError:
-            finished = True
-        if finished:
-            self._drop(client, selector)
-
-    def _receive(self, client: _Client) -> bool:
-        """Read on; after the empty line the answer is on its way. True: it is over."""
-        received = client.socket.recv(HEAD_BYTES)
-        client.head += received
-        head, end, _ = client.head.partition(b"\r\n\r\n")
+    def _read(self, received: bytes, _link: socket.socket) -> bytes | None:
+        """The answer to all that comes before the empty line."""
+        head, end, _ = received.partition(b"\r\n\r\n")
         if end and len(head) <= HEAD_BYTES:
-            client.answer = memoryview(self._answered(bytes(head)))
-        elif len(client.head) > HEAD_BYTES:
+            return self._answered(head)
+        if len(received) > HEAD_BYTES:
             status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-            refused = RefusedError(status, f"longer than {HEAD_BYTES} bytes")
-            client.answer = memoryview(_message(refused.response))
-        return not received
+            return _message(RefusedError(status, f"longer than {HEAD_BYTES} bytes").response)
+        return None
 
     def _answered(self, head: bytes) -> bytes:
         try:
@@ -168,16 +108,6 @@ class HttpServer:
             return _message(refused.response)
         response = self._answer(request.path) or _UNKNOWN
         return _message(response, request)
-
-    def _drop_late(self, selector: selectors.BaseSelector) -> None:
-        now_s = time.monotonic()
-        for client in [c for c in self._clients.values() if c.until_s < now_s]:
-            self._drop(client, selector)
-
-    def _drop(self, client: _Client, selector: selectors.BaseSelector) -> None:
-        del self._clients[client.socket.fileno()]
-        selector.unregister(client.socket)
-        client.socket.close()
 
 
 _UNKNOWN = Response(HTTPStatus.NOT_FOUND, b"nothing here\n")
@@ -194,16 +124,6 @@ def _message(response: Response, request: Request | None = None) -> bytes:
 
 
 _NOT_KEPT = (("Cache-Control", "no-store"),)
-
-
-def _send(client: _Client) -> bool:
-    """Send on. True: all of it has been sent."""
-    answer = client.answer or memoryview(b"")
-    client.answer = answer[client.socket.send(answer[:SEND_BYTES]) :]
-    if not client.answer:
-        with contextlib.suppress(OSError):
-            client.socket.shutdown(socket.SHUT_WR)
-    return not client.answer
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -7,10 +7,10 @@ thread. Each dict holds finished JSON text and is copied in one step: nobody wai
 import json
 import logging
 import math
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -25,6 +25,7 @@ from firmware.store_reading import Span, read_steps
 from firmware.store_records import COLUMNS, MinuteMeans, StoredMinute, cycle_values
 from firmware.store_schema import StoreError
 from firmware.tariff import Tariff
+from firmware.unexpected import SteadyThread
 
 log = logging.getLogger("nanogrid")
 
@@ -59,8 +60,7 @@ class Today:
     def seed(self, utc_s: float) -> None:
         """Begin to read what the store has of the day, in a thread of its own."""
         if self._site.store.path:
-            thread = threading.Thread(target=self._seed, args=(utc_s,), name="today", daemon=True)
-            thread.start()
+            SteadyThread("the page's past", partial(self._seed, utc_s)).start()
 
     def publish(self, telemetry: Telemetry) -> None:
         """Take one cycle."""

