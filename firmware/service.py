@@ -19,11 +19,12 @@ from firmware.notify import Notifier, ready
 from firmware.orders.desk import Desk
 from firmware.parameters import site_parameters
 from firmware.ports import Ports
-from firmware.publishers import BackgroundRecording, EventLog
+from firmware.publishers import BackgroundRecording, EventLog, Sheltered
 from firmware.realtime import go_realtime, raise_other_threads
 from firmware.recording import own_version
 from firmware.status import Machine, Moment, status
 from firmware.store import Store
+from firmware.unexpected import failures
 from firmware.web.servers import build_servers
 from firmware.wiring import build_buses, build_pins, build_sensor
 from firmware.workers import Workers
@@ -61,7 +62,7 @@ class Service:
             self._ports,
             self._workers,
             self._desk.orders,
-            self._publishers,
+            [Sheltered(self._publishers)],
             clock,
             self._desk.notices,
         )
@@ -81,8 +82,7 @@ class Service:
     def run(self) -> None:
         """Run until SIGTERM, SIGINT or SIGHUP, or an error; then the plant is its devices' own."""
         with _stop_signals() as stopping, ExitStack() as at_end:  # at the end: last comes first
-            for publisher in self._publishers:
-                at_end.callback(publisher.close)
+            at_end.callback(Sheltered(self._publishers).close)
             at_end.callback(self._notifier.close)
             if self._local is not None:
                 at_end.callback(self._local.stop)
@@ -155,6 +155,7 @@ class Service:
             self._servers,
             asdict(self._link.status) if self._link else None,
             self._store.problem if self._store else None,
+            failures(),
         )
         return status(self._site.site.name, VERSION, self.parameters, moment, machine)
 

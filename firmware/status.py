@@ -49,6 +49,7 @@ class Machine:
     servers: Sequence["Server"] = ()
     link: Mapping[str, Any] | None = None  # to the MQTT broker; None: none is wanted
     store_problem: str | None = None  # empty: it works; None: none is wanted
+    failures: tuple[str, ...] = ()  # of its parts, by our own mistakes
 
 
 class Server(Protocol):
@@ -114,7 +115,12 @@ def status(
         "plan": _plan(moment.advice, now_s),
         "forecast": _forecast(moment.advice, now_s),
         "advice_missing": moment.advice.detail,
-        "alarms": [*_alarms(state), *machine.pin_faults, *_disk_alarm(machine)],
+        "alarms": [
+            *_alarms(state),
+            *machine.pin_faults,
+            *_disk_alarm(machine),
+            *machine.failures,
+        ],
         "servers": [
             {"name": server.name, "url": server.url, "problem": server.problem or None}
             for server in machine.servers

@@ -36,6 +36,7 @@ from firmware.store_records import (
 )
 from firmware.store_restore import boot_id, restored
 from firmware.store_schema import DamageError, StoreError, connect, copied, is_damage, set_aside
+from firmware.unexpected import SteadyThread
 
 log = logging.getLogger("nanogrid")
 
@@ -59,6 +60,11 @@ class _Job:
     reads: bool = False  # and writes nothing
     future: "Future[Any]" = field(default_factory=Future)
 
+    def give_up(self) -> None:
+        """Let nobody wait for a result that never comes."""
+        if not self.future.done():
+            self.future.set_exception(StoreError("an internal error; see the log"))
+
 
 class Store:
     """Takes telemetry, keeps it in `state.db`, and gives back the state to start with."""
@@ -81,7 +87,8 @@ class Store:
         self._queue: queue.Queue[Pending | _Job | None] = queue.Queue(QUEUED)
         self._closing = threading.Lock()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="store", daemon=True)
+        self._waiting, self._written, self._ended = Pending(), True, False  # of the thread
+        self._thread = SteadyThread("store", self._run)
         self._thread.start()
 
     def state(self, now_s: float, utc_s: float) -> State:
@@ -158,24 +165,30 @@ class Store:
         self._pause_s = min(ENERGY_S, 2.0 * self._pause_s)
 
     def _run(self) -> None:
-        waiting, written, ended = Pending(), True, False
-        while not ended:
+        self._writer.close()  # with what an error may have left half done
+        while not self._ended:
             batches = [self._queue.get()]
             with contextlib.suppress(queue.Empty):
                 while True:
                     batches.append(self._queue.get_nowait())
+            self._ended |= None in batches
             for batch in batches:
-                if batch is None:
-                    ended = True
-                elif isinstance(batch, Pending):
-                    waiting.take(batch)
-                    written = False
-            if not written and self._writer.write(waiting):
-                waiting, written = Pending(), True
-            for batch in batches:
-                if isinstance(batch, _Job):
-                    self._writer.work(batch)
+                if isinstance(batch, Pending):
+                    self._waiting.take(batch)
+                    self._written = False
+            self._work([batch for batch in batches if isinstance(batch, _Job)])
         self._writer.close()
+
+    def _work(self, jobs: list[_Job]) -> None:
+        """Write what waits, then do the jobs; whatever happens, each gets its answer."""
+        try:
+            if not self._written and self._writer.write(self._waiting):
+                self._waiting, self._written = Pending(), True
+            for job in jobs:
+                self._writer.work(job)
+        finally:
+            for job in jobs:
+                job.give_up()
 
 
 class _Writer:
