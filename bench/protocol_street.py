@@ -231,7 +231,7 @@ class Street:
                 return machine.on_book(part, wall_s)
             case "object":
                 order = self.orders[body["order"]["id"]]
-                return machine.on_objection(sender, send.epoch, body["book"], order, wall_s)
+                return machine.on_objection(sender, order, wall_s)
             case "want":
                 return machine.on_want(send.epoch, wall_s, t_s)
             case "vote":

@@ -83,12 +83,10 @@ class Trader:
             return NOTHING
         return self._gathering(part.epoch).add_part(part)
 
-    def on_objection(
-        self, objector: str, epoch: int, root: str, order: SignedOrder | None, utc_s: float
-    ) -> Effects:
+    def on_objection(self, objector: str, order: SignedOrder, utc_s: float) -> Effects:
         """Somebody misses its order in a book."""
-        if epoch in self._open(utc_s):
-            self._gathering(epoch).add_objection(objector, root, order)
+        if order.epoch in self._open(utc_s):
+            self._gathering(order.epoch).add_objection(objector, order)
         return NOTHING
 
     def on_want(self, epoch: int, utc_s: float, t_s: float) -> Effects:

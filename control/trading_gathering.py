@@ -3,11 +3,10 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from control.trading_records import (
     NOTHING,
-    PROPOSERS,
     BookPart,
     Effects,
     Entry,
@@ -36,6 +35,15 @@ class _Proposed:
         return [order for _, part in sorted(self.orders.items()) for order in part]
 
 
+class _Candidate(NamedTuple):
+    """A book that could be voted for."""
+
+    minus_size: int
+    rank: int
+    root: str
+    orders: list[SignedOrder]
+
+
 class Gathering:
     """One member's view of one epoch until it votes."""
 
@@ -50,7 +58,6 @@ class Gathering:
         self._books: dict[str, _Proposed] = {}
         self._proposers = rules.proposers(epoch)
         self._roots: defaultdict[str, set[str]] = defaultdict(set)  # of each proposer
-        self._objections: defaultdict[str, dict[str, str]] = defaultdict(dict)  # of each member
         self._my_root: str | None = None  # what this member proposed: never another
         self._objected: set[str] = set()
         self._repeat_t_s = float("inf")
@@ -116,14 +123,10 @@ class Gathering:
             book.orders.setdefault(part.part, part.orders)
         return self._objection(part.root, book)
 
-    def add_objection(self, objector: str, root: str, order: SignedOrder | None) -> None:
-        """Somebody misses its order in a book; the order may still reach the next proposer."""
-        if order is None or order.peer != objector or order.epoch != self.epoch:
-            return
-        mine = self._objections[objector]
-        if len(mine) <= 2 * PROPOSERS:
-            mine[root] = order.id
-        self._keep(order)
+    def add_objection(self, objector: str, order: SignedOrder) -> None:
+        """Somebody misses its order in a book; it may still reach the next proposer."""
+        if order.peer == objector and order.epoch == self.epoch:
+            self._keep(order)
 
     def _objection(self, root: str, book: _Proposed) -> Effects:
         """We miss our own order, or find another in its place."""
@@ -133,12 +136,6 @@ class Gathering:
         self._objected.add(root)
         body = {"book": root, "order": self.own.message}
         return Effects(sends=(Send("object", "", self.epoch, body),))
-
-    def _objectors(self, root: str, orders: list[SignedOrder]) -> int:
-        """How many members miss what they ordered."""
-        inside = {order.id for order in orders}
-        missing = (mine.get(root) for mine in self._objections.values())
-        return sum(order_id is not None and order_id not in inside for order_id in missing)
 
     def _has_own(self, orders: list[SignedOrder]) -> bool:
         mine = [order.id for order in orders if order.peer == self.me]
@@ -153,8 +150,11 @@ class Gathering:
             and root == self.rules.root(self.epoch, (order.id for order in orders))
         )
 
-    def candidates(self) -> list[tuple[int, int, str, list[SignedOrder]]]:
-        """Complete and valid books, best first: number of objectors, rank, root, orders."""
+    def _candidates(self) -> list[_Candidate]:
+        """Complete and valid books, best first: with the most orders, then of the lowest rank.
+
+        What counts can be seen in the book itself, so that all who have the same books agree.
+        """
         rows = []
         for root, book in self._books.items():
             orders = book.all_orders()
@@ -162,16 +162,16 @@ class Gathering:
                 continue
             ranks = [r for r, peer in enumerate(self._proposers) if self._roots[peer] == {root}]
             if ranks:
-                rows.append((self._objectors(root, orders), ranks[0], root, orders))
-        return sorted(rows, key=lambda row: row[:3])
+                rows.append(_Candidate(-len(orders), ranks[0], root, orders))
+        return sorted(rows, key=lambda row: row[:2])
 
     def choose(self) -> tuple[str, list[SignedOrder]] | None:
         """The book to vote for: one that holds our own order as we signed it."""
         if self.own is None or self.abstains:
             return None
-        for _, _, root, orders in self.candidates():
-            if self._has_own(orders):
-                return root, orders
+        for book in self._candidates():
+            if self._has_own(book.orders):
+                return book.root, book.orders
         return None
 
     # --- the clock ----------------------------------------------------------------------------
@@ -213,11 +213,8 @@ class Gathering:
         known = {order.id for order in self._orders.values()}
         if not known:
             return False
-        before = [row for row in self.candidates() if row[1] < rank]
-        return not any(
-            objectors == 0 and known <= {order.id for order in orders}
-            for objectors, _, _, orders in before
-        )
+        before = [book for book in self._candidates() if book.rank < rank]
+        return not any(known <= {order.id for order in book.orders} for book in before)
 
     def _propose(self) -> Effects:
         orders = sorted(self._orders.values(), key=lambda order: order.id)

@@ -134,8 +134,8 @@ class TradingMember:
                 return self.trader.on_order(content, utc_s)
             case BookPart():
                 return self.trader.on_book(content, utc_s)
-            case Objection(root, order):
-                return self.trader.on_objection(message.peer, message.epoch, root, order, utc_s)
+            case Objection(_, order):
+                return self.trader.on_objection(message.peer, order, utc_s)
             case WantBody():
                 return self.trader.on_want(message.epoch, utc_s, t_s)
             case Vote():

@@ -143,21 +143,31 @@ def test_the_censored_object_and_others_prefer_the_fuller_book() -> None:
     assert (objection.kind, objection.body["book"]) == ("object", thin.root)
     assert objection.body["order"] == ORDERS[OTHER].message
     third.on_book(thin, DELIVERY_S - 109)
-    third.on_objection(OTHER, EPOCH, thin.root, ORDERS[OTHER], DELIVERY_S - 108)
     third.on_book(book(SECOND), DELIVERY_S - 104)
     (lock,) = tick(third, 89).saves
     assert lock.body["root"] == book(SECOND).root
 
 
-def test_an_unfounded_objection_changes_nothing() -> None:
+def test_an_objection_brings_the_order_to_the_next_proposer() -> None:
+    second = trader(SECOND)
+    thin = book(FIRST, [order for order in ORDERS.values() if order.peer != OTHER])
+    for order in thin.orders:
+        second.on_order(order, DELIVERY_S - 500)
+    second.on_book(thin, DELIVERY_S - 109)
+    second.on_objection(FIRST, ORDERS[OTHER], DELIVERY_S - 108)  # not its own
+    assert "book" not in kinds(tick(second, 104.9).sends)
+    second.on_objection(OTHER, ORDERS[OTHER], DELIVERY_S - 104)
+    (send,) = [send for send in tick(second, 104).sends if send.kind == "book"]
+    assert send.body["root"] == book(SECOND).root
+
+
+def test_of_books_of_one_size_the_first_proposers_counts() -> None:
     third = trader(THIRD)
-    third.on_book(book(FIRST), DELIVERY_S - 109)
-    third.on_objection(OTHER, EPOCH, book(FIRST).root, ORDERS[OTHER], DELIVERY_S - 108)
-    third.on_objection(OTHER, EPOCH, book(FIRST).root, ORDERS[FIRST], DELIVERY_S - 108)
-    third.on_objection(OTHER, EPOCH, book(FIRST).root, None, DELIVERY_S - 108)
-    third.on_book(book(SECOND, [ORDERS[THIRD], ORDERS[SECOND]]), DELIVERY_S - 104)
+    few = [ORDERS[THIRD], ORDERS[FIRST]], [ORDERS[THIRD], ORDERS[SECOND]]
+    third.on_book(book(SECOND, few[1]), DELIVERY_S - 104)
+    third.on_book(book(FIRST, few[0]), DELIVERY_S - 103)
     (lock,) = tick(third, 89).saves
-    assert lock.body["root"] == book(FIRST).root
+    assert lock.body["root"] == book(FIRST, few[0]).root
 
 
 def test_nobody_votes_for_a_book_without_its_own_order_as_signed() -> None:

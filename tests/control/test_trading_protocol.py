@@ -41,7 +41,7 @@ def test_lost_messages_lose_trades_but_never_half_of_one(
     assert verdict.committed >= least_frac * verdict.possible
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     members=st.integers(2, 7),
     seed=st.integers(0, 2**32),
