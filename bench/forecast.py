@@ -38,7 +38,7 @@ TEST_ONLY: dict[Target, tuple[str, ...]] = {
 }
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "nanogrid-bench"
 QUICK = (150, 2)  # origins and series
-COMPARED = 60  # origins per series for int8 against float
+COMPARED = 600  # origins per series for int8 against float
 
 
 def say(text: str) -> None:

@@ -141,6 +141,7 @@ class Series:
     p50_kw: tuple[float, ...]
     p90_kw: tuple[float, ...]
     source: str  # which forecaster, and why if it is not the first choice
+    skill: tuple[float | None, ...] = ()  # against persistence so far: 15 min, 1, 6, 24 h ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +183,7 @@ class Advice:
     forecast: Forecast | None = None
     plan: Plan | None = None
     detail: str = ""  # why something is missing
+    events: tuple[str, ...] = ()  # what has changed among the forecasters, told once
 
 
 # --- who wants what ------------------------------------------------------------------------

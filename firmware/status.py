@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from control.obedience import FLAGGED
+from control.obedience import FLAGGED, complaint
 from control.records import (
     Ack,
     Advice,
@@ -317,6 +317,8 @@ def _forecast(advice: Advice, now_s: float) -> dict[str, Any] | None:
         "age_s": now_s - forecast.issued_t_s,
         "pv_source": forecast.pv.source,
         "load_source": forecast.load.source,
+        "pv_skill": forecast.pv.skill,
+        "load_skill": forecast.load.skill,
     }
 
 
@@ -331,7 +333,7 @@ def _alarms(state: State) -> Iterator[str]:
         yield f"generator locked: {state.generator.locked}"
     for item in state.obedience:
         if item.status in FLAGGED:
-            yield f"{item.device} {item.quantity.value} is {item.status}"
+            yield complaint(item)
 
 
 def _disk_alarm(machine: Machine) -> tuple[str, ...]:

@@ -119,8 +119,15 @@ def _plan(document: Document) -> str:
         run = "on" if slot["generator_on"] else "off"
         said.append(f"now: battery {_number(slot['battery_kw'])} kW, generator {run}")
     if forecast:
-        said.append(f"forecast: PV {forecast['pv_source']}, load {forecast['load_source']}")
+        pv, load = (_forecast(forecast, name) for name in ("pv", "load"))
+        said.append(f"forecast: PV {pv}, load {load}")
     return "; ".join(said)
+
+
+def _forecast(forecast: Document, name: str) -> str:
+    skill = [f"{value:.0%}" for value in forecast[f"{name}_skill"] if value is not None]
+    better = f" ({'/'.join(skill)} better than persistence)" if skill else ""
+    return f"{forecast[f'{name}_source']}{better}"
 
 
 def _link(document: Document) -> str:

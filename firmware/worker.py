@@ -4,7 +4,8 @@
     in   {"id", "situation": Situation, "minutes": [Minute...], "iterations": n or null}
     out  {"id", "advice": Advice}
 
-It may be late, die or talk nonsense: `firmware.workers` copes. Nothing here writes to disk.
+It may be late, die or talk nonsense: `firmware.workers` copes. Only the forecasters' scores are
+written to disk (`firmware.forecast_watch`).
 """
 
 import contextlib
@@ -25,6 +26,7 @@ from control.records import Advice, Forecast, Series
 from firmware.codec import decode, encode
 from firmware.config import Site, site_from_dict
 from firmware.day_plan import Situation, build_instance, slot_start, to_plan
+from firmware.forecast_watch import NO_NETWORK, Watch
 from firmware.minutes import MINUTE_S, Minute
 from firmware.store_reading import read_minutes
 from firmware.store_schema import StoreError
@@ -37,7 +39,6 @@ KEEP_DAYS = 90  # learning on site looks back so far
 KEEP_SLOTS = KEEP_DAYS * DAY_S // GRID_S
 MIN_MINUTES = 8  # of a quarter of an hour, for its mean to count
 TARGETS: tuple[Target, ...] = ("pv", "load")
-NO_NETWORK = Path("none")  # no such file: the forecaster goes by its statistics
 
 
 class Past:
@@ -88,7 +89,7 @@ class Worker:
         self._tariff = Tariff(site.prices, site.site.timezone)
         self._notes: list[str] = []
         targets = TARGETS if site.pv else TARGETS[1:]
-        self._forecasters = {target: self._forecaster(target) for target in targets}
+        self._watches = {target: self._watch(target) for target in targets}
         self._pasts = {target: Past(self._history(target)) for target in targets}
         self._remember(self._stored())
         self._last: tuple[float, Schedule] | None = None  # start (UTC) and schedule
@@ -97,9 +98,9 @@ class Worker:
         """Return a forecast and a plan for the slots from the current one on."""
         self._remember(minutes)
         forecast = self._forecast(situation)
-        detail = "; ".join(self._notes)
+        detail, events = "; ".join(self._notes), self._events()
         if not self._site.planner.enabled:
-            return Advice(forecast, None, detail)
+            return Advice(forecast, None, detail, events)
         instance = build_instance(self._site, self._tariff, forecast, situation)
         result = plan(
             instance,
@@ -118,25 +119,36 @@ class Worker:
             result.cost.total,
             f"swarm, answer of stage {result.stage}",
         )
-        return Advice(forecast, made, detail)
+        return Advice(forecast, made, detail, events)
 
-    def _forecaster(self, target: Target) -> Forecaster:
+    def _watch(self, target: Target) -> Watch:
+        """The quantity's forecasters; scores and challengers lie beside the store."""
         place, settings = self._site.site, self._site.forecast
         capacity = sum(pv.rated_kw for pv in self._site.pv) if target == "pv" else None
-        path = settings.pv_model if target == "pv" else settings.load_model
-        weights = Path(path) if path else None
-        forecaster = Forecaster(
-            target,
-            place.latitude_deg,
-            place.longitude_deg,
-            capacity,
-            weights if settings.enabled else NO_NETWORK,
-        )
-        if not settings.enabled:
-            forecaster.problem = "[forecast] enabled = false"
-        elif forecaster.problem:
-            self._notes.append(forecaster.problem)
-        return forecaster
+        own = settings.pv_model if target == "pv" else settings.load_model
+
+        def make(weights: Path | None) -> Forecaster:
+            path = weights or (Path(own) if own else None)
+            forecaster = Forecaster(
+                target,
+                place.latitude_deg,
+                place.longitude_deg,
+                capacity,
+                path if settings.enabled else NO_NETWORK,
+            )
+            if not settings.enabled:
+                forecaster.problem = "[forecast] enabled = false"
+            return forecaster
+
+        store = self._site.store.path
+        watch = Watch(target, make, Path(store).parent / "forecast" if store else None)
+        if settings.enabled and watch.problem:
+            self._notes.append(watch.problem)
+        return watch
+
+    def _events(self) -> tuple[str, ...]:
+        """What has changed among the forecasters since the last time."""
+        return tuple(text for watch in self._watches.values() for text in watch.take_events())
 
     def _remember(self, minutes: list[Minute]) -> None:
         for target, past in self._pasts.items():
@@ -176,18 +188,19 @@ class Worker:
     def _series(self, target: Target, now_utc_s: float, start_utc_s: float, steps: int) -> Series:
         """The forecast on the planner's slots, from the forecasters' quarters of an hour."""
         slot_s = self._site.planner.slot_s
-        if target not in self._forecasters:
+        if target not in self._watches:
             none = (0.0,) * steps
             return Series(none, none, none, "no PV")
         history = self._pasts[target].history(now_utc_s)
         count = -(-int(steps * slot_s + GRID_S) // GRID_S) + 1
-        made = self._forecasters[target].forecast(history, history.end_utc_s, count)
+        made = self._watches[target].forecast(history, count)
         offset = int(start_utc_s - history.end_utc_s)
         return Series(
             _on_slots(made.p10_kw, offset, slot_s, steps),
             _on_slots(made.p50_kw, offset, slot_s, steps),
             _on_slots(made.p90_kw, offset, slot_s, steps),
             made.source,
+            made.skill,
         )
 
     def _warm_start(self, instance: Instance, situation: Situation) -> Schedule | None:

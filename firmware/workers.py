@@ -5,7 +5,17 @@ import sys
 from collections import deque
 from dataclasses import dataclass, replace
 
-from control.records import Advice, Forecast, Orders, Plan, PricePeriod, Sample, Series
+from control.records import (
+    Advice,
+    Event,
+    Forecast,
+    Orders,
+    Plan,
+    PricePeriod,
+    Sample,
+    Series,
+    Severity,
+)
 from control.site import SiteParameters
 from control.state import Mode, State
 from firmware.config import Site
@@ -14,6 +24,7 @@ from firmware.minutes import Minute, Minutes
 from firmware.worker_process import Answer, WorkerProcess
 
 NICE = 10
+KEPT_EVENTS = 100
 KEPT_MINUTES = 1440  # a new process is told of the last day
 PATIENCE_S = 60.0  # for an answer, beside ten times the budget: the last plan holds for longer
 RESTART_S = 30.0  # before a process that failed is started again; doubles ...
@@ -68,6 +79,7 @@ class Workers:
         self._asked_t_s: float | None = None  # of the request under way
         self._last_t_s = float("-inf")  # of the last request
         self._trigger: Trigger | None = None
+        self._events: deque[Event] = deque(maxlen=KEPT_EVENTS)
         self._request = 0
         self._restart_t_s: float | None = None  # None: it has not failed
         self._restart_s = RESTART_S
@@ -89,6 +101,12 @@ class Workers:
     def pid(self) -> int | None:
         """The process's id while it lives."""
         return self._process.pid if self._process and not self._process.ended else None
+
+    def notices(self) -> tuple[Event, ...]:
+        """What has changed among the forecasters since the last time."""
+        events = tuple(self._events)
+        self._events.clear()
+        return events
 
     def latest(self, now_s: float) -> Advice:
         """Return the last advice; an expired plan stays in it, the follower does not use it."""
@@ -170,6 +188,8 @@ class Workers:
             self._fault(f"nonsensical advice refused: {nonsense}")
         else:
             self._advice = answer.advice
+            for text in answer.advice.events:
+                self._events.append(Event(Severity.INFO, "forecast", text))
 
     def _supervise(self, now_s: float) -> None:
         """Notice a request that takes too long; start a process that ended, after a while."""

@@ -61,25 +61,28 @@ class Forecaster:
         self._capacity = capacity_kw
         self._network: Network | None = None
         self._learns = learning
-        self._learner: tuple[tuple[int, int, bytes], Learner] | None = None
+        self._learner: Learner | None = None
         try:
             self._network = Network(weights or WEIGHTS / f"{target}.tflite", target)
         except ModelError as error:
             self.problem = str(error)
 
+    @property
+    def network_name(self) -> str:
+        """What sources call the network; empty without one."""
+        return self._network.name if self._network else ""
+
     def forecast(self, history: History, origin_utc_s: float, steps: int) -> Series:
         """Forecast the first `steps` full intervals at or after the origin, on the history's grid.
 
         A history finer than 5 min is averaged to 15 min. Only intervals that ended by the origin
-        are used.
+        are used. What earlier calls learnt is kept while the history only grows.
         """
         history = self._usable(history)
         day = int(origin_utc_s) // DAY_S
-        newest = history.window(*on_site.newest_s(history, day)).tobytes()
-        key = (day, history.step_s, newest)
-        if self._learner is None or self._learner[0] != key:
-            self._learner = (key, self._fresh(history))
-        found = self._forecasts(history, [origin_utc_s], steps, self._learner[1])
+        if self._learner is None or not self._learner.go_on_with(history, day):
+            self._learner = self._fresh(history)
+        found = self._forecasts(history, [origin_utc_s], steps, self._learner)
         low, middle, high = (tuple(q[0].tolist()) for q in (found.p10, found.p50, found.p90))
         return Series(low, middle, high, found.sources[0])
 

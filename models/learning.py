@@ -113,6 +113,21 @@ class Learner:
         self._adjustments: dict[int, Adjustment | None] = {}
         self._next = history.start_utc_s // DAY_S
 
+    def go_on_with(self, history: History, day: int) -> bool:
+        """Whether a newer history only adds to the one learnt from; if so, it is used from now on.
+
+        What counts are the weeks up to the eve of the day: the newest values may still settle.
+        """
+        span = (day - PEAKS_DAYS) * DAY_S, (day - 1) * DAY_S
+        shift = history.start_utc_s - self._history.start_utc_s
+        if history.step_s != self._history.step_s or shift % history.step_s:
+            return False
+        old, new = self._history.window(*span), history.window(*span)
+        if old.tobytes() != new.tobytes() or day < self._next - 1:
+            return False
+        self._history, self._week = history, None
+        return True
+
     def adjustment(self, day: int) -> Adjustment | None:
         """What the past of a UTC day (counted from 1970) teaches; None if too little."""
         while self._next <= day:
@@ -211,10 +226,3 @@ def _factor(ratios: deque[Floats]) -> float:
     if len(pooled) == 0:
         return 1.0
     return float(np.quantile(pooled, 1.0 - BEYOND_FRAC).clip(*WIDTH_LIMITS))
-
-
-def newest_s(history: History, day: int) -> tuple[int, int]:
-    """The span of history by which to tell whether what was learnt for a day still holds."""
-    phase = history.start_utc_s % history.step_s
-    end = (day * DAY_S - phase) // history.step_s * history.step_s + phase
-    return end - 2 * DAY_S, end

@@ -132,7 +132,7 @@ def test_a_plan_and_its_current_slot(last: Moment, document: Document) -> None:
         cost=math.inf,
         solver="swarm",
     )
-    series = Series(both, both, both, "GRU")
+    series = Series(both, both, both, "GRU", (0.2, None))
     forecast = Forecast(t_s - 100, t_s - 1000, 900.0, series, series)
     found = document(replace(last, advice=Advice(forecast, plan)))
     assert found["plan"]["slot"]["battery_kw"] == 2.0
@@ -140,7 +140,8 @@ def test_a_plan_and_its_current_slot(last: Moment, document: Document) -> None:
     assert found["plan"]["slot"]["ends_in_s"] == 800.0
     assert (found["plan"]["expires_in_s"], found["plan"]["expired"]) == (50.0, False)
     assert found["plan"]["cost"] is None
-    assert found["forecast"] == {"age_s": 100.0, "pv_source": "GRU", "load_source": "GRU"}
+    assert (found["forecast"]["age_s"], found["forecast"]["pv_source"]) == (100.0, "GRU")
+    assert found["forecast"]["load_skill"] == [0.2, None]
     late = document(replace(last, advice=Advice(forecast, replace(plan, expires_t_s=t_s))))
     assert late["plan"]["expired"] is True
     early = document(replace(last, advice=Advice(forecast, replace(plan, start_t_s=t_s + 1))))
@@ -177,7 +178,7 @@ def test_alarms(last: Moment, document: Document) -> None:
         "mode safe: emergency stop",
         "emergency stop was pressed and is not acknowledged",
         "generator locked: 3 failed starts",
-        "roof limit_kw is disobeyed",
+        "roof does not follow its power limit",
     ]
 
 

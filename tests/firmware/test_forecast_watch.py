@@ -1,0 +1,146 @@
+"""Forecasters in service: scored, challenged, replaced, and what lies on disk."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from control.records import Series
+from firmware.forecast_watch import Watch
+from models.challenger import BASELINE, CHALLENGER, CHAMPION
+from models.forecaster import Forecaster
+from models.gru import WEIGHTS
+from models.history import DAY_S, History
+
+START = 1_700_000_000 // DAY_S * DAY_S
+STEPS = 8
+
+
+class Constant(Forecaster):
+    """Always says the same; the truth is about 1 kW."""
+
+    def __init__(self, says_kw: float, problem: str | None = None) -> None:
+        self.says_kw, self.problem = says_kw, problem
+
+    @property
+    def network_name(self) -> str:
+        return "constant"
+
+    def forecast(self, history: History, origin_utc_s: float, steps: int) -> Series:
+        values = (self.says_kw,) * steps
+        return Series(values, values, values, f"constant {self.says_kw}")
+
+
+def _watch(folder: Path | None, champion: float, challenger: float = 1.0) -> Watch:
+    def make(path: Path | None) -> Forecaster:
+        if path is None:
+            return Constant(champion)
+        if path.name == "none":
+            return Constant(1.5)
+        return Constant(challenger)
+
+    return Watch("load", make, folder)
+
+
+def _live(watch: Watch, days: float, begin_day: float = 0.0) -> list[str]:
+    """Ask at every quarter of an hour, about a load that is 1 +- 0.3 kW; returns the events."""
+    events = []
+    truth = np.random.default_rng(0).normal(1.0, 0.3, 96 * 30)
+    for quarter in range(round(begin_day * 96), round((begin_day + days) * 96)):
+        end = START + quarter * 900
+        values = np.full(3 * 96, truth[quarter])
+        watch.forecast(History(end - 3 * DAY_S, 900, values), STEPS)
+        events += watch.take_events()
+    return events
+
+
+def _put(folder: Path, name: str = "challenger") -> Path:
+    path = folder / name / "load.tflite"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"weights")
+    path.with_suffix(".json").write_text("{}")
+    return path
+
+
+def test_skill_is_told_once_it_is_known() -> None:
+    watch = _watch(None, champion=1.1)
+    first = watch.forecast(History(START - DAY_S, 900, np.ones(96)), STEPS)
+    assert first.skill == ()
+    _live(watch, 3)
+    series = watch.forecast(History(START, 900, np.ones(4 * 96)), STEPS)
+    assert len(series.p50_kw) == STEPS
+    assert len(series.skill) == 4
+    assert all(value is not None and value > 0.1 for value in series.skill)
+
+
+def test_drift_is_an_event_and_survives_a_restart(tmp_path: Path) -> None:
+    watch = _watch(tmp_path, champion=3.0)
+    events = _live(watch, 4)
+    assert watch.serving == BASELINE
+    assert [text for text in events if "the baseline serves" in text]
+    assert _watch(tmp_path, champion=3.0).serving == BASELINE
+    plain = json.loads((tmp_path / "load_scores.json").read_text())
+    assert set(plain["sums"]["slow"]) >= {CHAMPION, BASELINE, "persistence"}
+
+
+def test_a_challenger_is_taken_up_and_takes_over(tmp_path: Path) -> None:
+    watch = _watch(tmp_path, champion=1.4, challenger=1.1)
+    assert not any("challenger" in text for text in _live(watch, 1))
+    path = _put(tmp_path)
+    events = _live(watch, 17, begin_day=1)
+    assert "load forecast: a challenger runs in shadow" in events
+    assert any("takes over" in text for text in events)
+    assert not path.exists()
+    assert (tmp_path / "champion" / "load.json").exists()
+    assert watch.forecast(History(START, 900, np.ones(96)), 1).p50_kw == (1.1,)
+    again = _watch(tmp_path, champion=1.4, challenger=1.1)
+    assert again.forecast(History(START, 900, np.ones(96)), 1).p50_kw == (1.1,)
+
+
+def test_a_challenger_that_has_gone_is_dropped(tmp_path: Path) -> None:
+    watch, path = _watch(tmp_path, champion=1.2), _put(tmp_path)
+    _live(watch, 0.1)
+    path.unlink()
+    assert "load forecast: the challenger is gone" in _live(watch, 0.1, begin_day=0.1)
+    assert CHALLENGER not in watch._forecasters
+
+
+def test_real_weights_as_challenger_and_broken_ones(tmp_path: Path) -> None:
+    watch = Watch("load", lambda path: Forecaster("load", weights=path), tmp_path)
+    for suffix in (".tflite", ".json"):
+        (tmp_path / "challenger").mkdir(exist_ok=True)
+        shutil.copy(WEIGHTS / f"load{suffix}", tmp_path / "challenger" / f"load{suffix}")
+    history = History(START - 2 * DAY_S, 900, np.ones(2 * 96))
+    watch.forecast(history, STEPS)
+    assert "load forecast: a challenger runs in shadow" in watch.take_events()
+    (tmp_path / "challenger" / "load.tflite").write_bytes(b"broken")
+    watch.forecast(History(START - 2 * DAY_S, 900, np.ones(2 * 96 + 1)), STEPS)
+    assert any("challenger refused" in text and "sha256" in text for text in watch.take_events())
+
+
+def test_a_sick_meter_is_an_event() -> None:
+    watch = Watch("load", lambda path: Forecaster("load", weights=path), None)
+    values = 1.0 + np.abs(np.sin(np.arange(12 * 96) / 15.0))
+    watch.forecast(History(START - 12 * DAY_S, 900, values), STEPS)
+    assert any("served by load" in text for text in watch.take_events())
+    sick = np.concatenate([values, np.full(60, np.nan)])
+    series = watch.forecast(History(START - 12 * DAY_S, 900, sick), STEPS)
+    assert "same-clock mean" in series.source
+    assert any("fallback to same-clock mean" in text for text in watch.take_events())
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "nanogrid-scores-1"}', "\xff"])
+def test_scores_that_cannot_be_read_begin_anew(tmp_path: Path, content: str) -> None:
+    (tmp_path / "load_scores.json").write_text(content, encoding="latin-1")
+    watch = _watch(tmp_path, champion=1.0)
+    assert any("scores begin anew" in text for text in watch.take_events())
+    _live(watch, 0.1)
+
+
+def test_a_folder_that_takes_nothing_costs_nothing_but_the_scores(tmp_path: Path) -> None:
+    (tmp_path / "forecast").write_text("a file where a folder should be")
+    watch = _watch(tmp_path / "forecast", champion=1.2)
+    _live(watch, 0.1)
+    assert watch.serving == CHAMPION
