@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from control.arbiter import Target, Verdict, arbitrate
 from control.estimate import estimate
 from control.modes import advance
-from control.obedience import FLAGGED, watch
+from control.obedience import FLAGGED, WORDS, complaint, watch
 from control.propose import low_soc, propose
 from control.records import (
     Advice,
@@ -163,10 +163,8 @@ def _obedience_events(before: State, after: State) -> list[Event]:
         old = was.get((item.device, item.quantity), "settling")
         bad = item.status in FLAGGED
         if bad and old != item.status:
-            text = f"{item.device} {item.quantity} is {item.status}"
-            events.append(Event(Severity.ALARM, "obedience", text))
+            events.append(Event(Severity.ALARM, "obedience", complaint(item)))
         elif item.status == "obeyed" and old in FLAGGED:
-            events.append(
-                Event(Severity.INFO, "obedience", f"{item.device} {item.quantity} is obeyed again")
-            )
+            text = f"{item.device} follows its {WORDS[item.quantity]} again"
+            events.append(Event(Severity.INFO, "obedience", text))
     return events

@@ -15,6 +15,17 @@ GENERATOR_SLACK_S = 30.0
 LAG_S = 5.0  # a device may follow with this time constant
 RECONNECT_S = 60.0  # of a battery's inverter to a grid that has come back
 FLAGGED = ("disobeyed", "unacknowledged")
+WORDS = {
+    Quantity.POWER_KW: "power setpoint",
+    Quantity.LIMIT_KW: "power limit",
+    Quantity.RUN: "order to run or rest",
+}
+
+
+def complaint(item: Obedience) -> str:
+    """What is wrong with a flagged setpoint, in words."""
+    verb = "acknowledge" if item.status == "unacknowledged" else "follow"
+    return f"{item.device} does not {verb} its {WORDS[item.quantity]}"
 
 
 def watch(site: SiteParameters, state: State, sample: Sample, applied: Applied) -> State:

@@ -61,7 +61,7 @@ def _claim(title: str, identity: str) -> socket.socket:
     except OSError as error:
         claim.close()
         if error.errno != errno.EADDRINUSE:
-            raise
+            raise NotAloneError(f"{title}: cannot be claimed: {error.strerror}") from None
         raise NotAloneError(f"{title}: {_holder(name)} uses it already") from None
     return claim
 

@@ -65,14 +65,18 @@ class LocalCommands:
             "reason": "",
             "t": self._utc(),
         }
-        self._heard[known] = (received,)
+        self._remember(known, (received,))
         way = Way("local", who=who)
         self._desk.submit(json.dumps(command).encode(), way, lambda told: self._note(known, told))
         return _told((received,))
 
     def _note(self, known: str, acknowledgement: dict[str, Any]) -> None:
-        """In the desk's thread: single steps on a dictionary, none of which can fail."""
-        self._heard[known] = (*self._heard.get(known, ()), acknowledgement)
+        """In the desk's thread."""
+        self._remember(known, (*self._heard.get(known, ()), acknowledgement))
+
+    def _remember(self, known: str, heard: tuple[dict[str, Any], ...]) -> None:
+        """In two threads: single steps on a dictionary, none of which can fail."""
+        self._heard[known] = heard
         for oldest in list(self._heard)[:-REMEMBERED]:
             self._heard.pop(oldest, None)
 

@@ -138,8 +138,8 @@ class Clerk:
             self._refuse(sender, why)
         elif known is not None and known["src"] == command.src:
             sender.tell(known)
-        elif known is not None:
-            self._refuse(sender, "id: another source has used it")
+        elif known is not None or command.id in self._cases:
+            self._refuse(sender, "id: has been used")
         elif why := self._not_authentic(command, plain, way):
             self._refuse(sender, why)
         else:

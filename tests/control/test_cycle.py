@@ -368,12 +368,12 @@ def test_disobedience_is_told_once_and_so_is_its_end(plant: Any, build: Any) -> 
     world = plant(build.site(), load_kw=3.0, sun_kw=0.0, stubborn={"battery"})
     heard = [text for _ in range(40) for text in texts(world.step())]
     assert [text for text in heard if text.startswith("obedience")] == [
-        "obedience: battery power_kw is disobeyed"
+        "obedience: battery does not follow its power setpoint"
     ]
     assert world.step().command.alarm
     world.stubborn = set()
     heard = [text for _ in range(40) for text in texts(world.step())]
-    assert heard == ["obedience: battery power_kw is obeyed again"]
+    assert heard == ["obedience: battery follows its power setpoint again"]
     assert not world.step().command.alarm
 
 

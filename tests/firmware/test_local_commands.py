@@ -95,6 +95,14 @@ def test_what_the_desk_refused_to_remember_is_known_for_a_while(
     served.desk.taken.clear()
 
 
+def test_a_desk_that_says_nothing_lets_nothing_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_commands, "REMEMBERED", 3)
+    commands = LocalCommands(Desk(), lambda _request, _who: b"", lambda: 5.0)
+    for number in range(9):
+        commands(json.dumps({"command": {"id": str(number)}}).encode(), "anna")
+    assert list(commands._heard) == ["6", "7", "8"]
+
+
 @pytest.mark.parametrize(
     "command", [None, [], "x", {}, {"id": 1}, {"id": ""}, {"id": "x" * (MAX_ID + 1)}]
 )

@@ -87,7 +87,17 @@ def test_a_number_that_was_used(office: Office) -> None:
 def test_an_id_of_somebody_else(office: Office) -> None:
     first = changed(office)
     office.send(first)
-    refused(office, changed(office, id=first["id"], src="operator"), "another source has used it")
+    refused(office, changed(office, id=first["id"], src="operator"), "id: has been used")
+
+
+def test_an_id_that_stands_is_not_used_twice_even_when_it_is_forgotten(office: Office) -> None:
+    first = office.envelope("mode.set", mode="manual")
+    assert office.send(first)["status"] == "accepted"
+    office.clerk._journal._acks.clear()  # as after ten thousand others
+    refused(office, {**office.envelope("mode.set", mode="stopped"), "id": first["id"]}, "has been")
+    office.step(3)
+    assert office.order("mode.set", mode="auto")["status"] == "accepted"
+    office.step(3)
 
 
 def test_too_many_at_once(office: Office) -> None:
