@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from math import inf
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from control.canonical import canonical
@@ -136,17 +137,26 @@ def _sift(book: Book) -> tuple[list[Order], list[Order], tuple[LeftOut, ...]]:
 
 def _by_merit(orders: Iterable[Order], seed: bytes, *, falling: bool) -> Iterator[Ranked]:
     """All steps, best first. Ties are hashed where the walk gets to, no further."""
-    levels: defaultdict[int, list[tuple[str, int, int]]] = defaultdict(list)
-    for order in orders:
-        peer = order.peer
-        for index, (px, wh) in enumerate(order.steps):
-            levels[px].append((peer, index, wh))
-    for px in sorted(levels, reverse=falling):
-        level = levels[px]
-        if len(level) > 1:
-            level.sort(key=lambda step: sha256(seed + step[0].encode() + _INDEX[step[1]]).digest())
-        for peer, _, wh in level:
+    steps = [
+        (px, index, order.peer, wh)
+        for order in orders
+        for index, (px, wh) in enumerate(order.steps)
+    ]
+    steps.sort(key=itemgetter(0), reverse=falling)
+    start = 0
+    while start < len(steps):
+        px, _, peer, wh = steps[start]
+        end = start + 1
+        while end < len(steps) and steps[end][0] == px:
+            end += 1
+        if end == start + 1:
             yield px, wh, peer
+        else:
+            level = steps[start:end]
+            level.sort(key=lambda step: sha256(seed + step[2].encode() + _INDEX[step[1]]).digest())
+            for _, _, peer, wh in level:
+                yield px, wh, peer
+        start = end
 
 
 def _walk(bids: Iterator[Ranked], asks: Iterator[Ranked], fee: int) -> tuple[int | None, Fills]:
@@ -181,11 +191,10 @@ def _added_up(fills: Fills) -> Iterator[Trade]:
     """One trade of each buyer and seller; by buyer, then seller."""
     for buyer in sorted(fills):
         parts = fills[buyer]
-        if len(parts) == 1:
-            yield Trade(buyer, *parts[0])
-            continue
-        sums: defaultdict[str, int] = defaultdict(int)
+        if len(parts) > 1:
+            sums: defaultdict[str, int] = defaultdict(int)
+            for seller, wh in parts:
+                sums[seller] += wh
+            parts = sorted(sums.items())
         for seller, wh in parts:
-            sums[seller] += wh
-        for seller in sorted(sums):
-            yield Trade(buyer, seller, sums[seller])
+            yield Trade(buyer, seller, wh)
