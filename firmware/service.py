@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from control.cycle import Decision
 from firmware.clock import SystemClock, process_age_s
 from firmware.config import Site
+from firmware.energy_tail import EnergyTail
 from firmware.local_commands import LocalCommands
 from firmware.local_server import LocalServer, Snapshot, StatusAnswer
 from firmware.loop import Loop, Publisher, Telemetry
@@ -55,7 +56,7 @@ class Service:
             self._publishers.append(BackgroundRecording(record, self.parameters))
         elif site.recording.path:
             self._record_if_possible(Path(site.recording.path), 1e6 * site.recording.max_mb)
-        self._store = store = Store(site.store, self.parameters) if site.store.path else None
+        self._store = store = self._state_store() if site.store.path else None
         self._desk = Desk(self.parameters, site.commands.source, store, clock)
         self.loop = Loop(
             self.parameters,
@@ -64,7 +65,7 @@ class Service:
             self._desk.orders,
             [Sheltered(self._publishers)],
             clock,
-            self._desk.notices,
+            lambda: (*self._desk.notices(), *self._workers.notices()),
         )
         if store is not None:
             self.loop.state = store.state(clock.monotonic(), clock.utc())
@@ -110,6 +111,12 @@ class Service:
     def statistics(self) -> dict[str, Any]:
         """The loop's statistics, and how long after the start of the process it acted first."""
         return {**self.loop.statistics(), "first_act_s": self._first_act_s}
+
+    def _state_store(self) -> Store:
+        """The store, with energy kept beside the socket: as a rule on a memory file system."""
+        socket = self._site.local.socket
+        tail = EnergyTail(Path(socket).with_suffix(".energy")) if socket else None
+        return Store(self._site.store, self.parameters, tail)
 
     def _record_if_possible(self, path: Path, max_bytes: float) -> None:
         try:

@@ -11,7 +11,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from control.site import SiteParameters
 from control.state import State
 from firmware.config_tables import Store as Settings
+from firmware.energy_tail import EnergyTail
 from firmware.loop import Telemetry
 from firmware.store_records import (
     COLUMNS,
@@ -69,8 +70,13 @@ class _Job:
 class Store:
     """Takes telemetry, keeps it in `state.db`, and gives back the state to start with."""
 
-    def __init__(self, settings: Settings, site: SiteParameters) -> None:
-        """Read the checkpoint and start the thread; a store that cannot be opened is logged."""
+    def __init__(
+        self, settings: Settings, site: SiteParameters, tail: EnergyTail | None = None
+    ) -> None:
+        """Read the checkpoint and start the thread; a store that cannot be opened is logged.
+
+        `tail` is where energy outlives a kill between two commits.
+        """
         self._site = site
         self._boot = boot_id()
         self._generator_name = site.generator.name if site.generator else ""
@@ -83,7 +89,13 @@ class Store:
         self._events_t_s = float("-inf")  # of the last batch that events alone made due
         self._writer = _Writer(settings)
         self._checkpoint = self._writer.read_checkpoint()
-        self._energy = EnergyMeter(site.period_s, most_kw(site), self._checkpoint, self._boot)
+        self._tail = tail if self._writer.totals_kwh is not None else None
+        self._totals_kwh = dict(self._writer.totals_kwh or {})  # with what waits to be written
+        uncommitted = self._uncommitted()
+        self._count(uncommitted)
+        self._energy = EnergyMeter(
+            site.period_s, most_kw(site), self._checkpoint, self._boot, uncommitted
+        )
         self._queue: queue.Queue[Pending | _Job | None] = queue.Queue(QUEUED)
         self._closing = threading.Lock()
         self._closed = False
@@ -106,7 +118,7 @@ class Store:
         if minute is not None:
             pending.minutes.append(minute)
             self._due = True
-        pending.count(self._energy.add(sample, values))
+        self._count(self._energy.add(sample, values))
         for event in telemetry.events:
             pending.events.append(StoredEvent(sample.utc_s, event.severity, event.key, event.text))
         urgent = _urgent(state)
@@ -155,6 +167,24 @@ class Store:
             self._queue.put(self._next, timeout=CLOSE_S)
             self._queue.put(None, timeout=CLOSE_S)
             self._thread.join(CLOSE_S)
+        if self._tail is not None:
+            self._tail.close()
+
+    def _uncommitted(self) -> dict[str, float]:
+        """What the process before counted after its last commit, kWh."""
+        kept = self._tail.read() if self._tail else {}
+        return {
+            name: kwh - self._totals_kwh[name]
+            for name, kwh in kept.items()
+            if name in self._totals_kwh and kwh > self._totals_kwh[name]
+        }
+
+    def _count(self, kwh: Mapping[str, float]) -> None:
+        self._next.count(kwh)
+        for name, more_kwh in kwh.items():
+            self._totals_kwh[name] = self._totals_kwh.get(name, 0.0) + more_kwh
+        if self._tail is not None:
+            self._tail.write(self._totals_kwh)
 
     def _hand_over(self, t_s: float) -> None:
         try:
@@ -202,6 +232,11 @@ class _Writer:
         self._checked = False
         self._minutes = MINUTES_PER_DAY  # since old ones were removed: so first at the start
         self.fault = ""  # why nothing can be written; empty: it can
+
+    @property
+    def totals_kwh(self) -> Mapping[str, float] | None:
+        """The counters as written, None before they could be read."""
+        return self._kwh
 
     def read_checkpoint(self) -> Checkpoint | None:
         """The last checkpoint, None without a usable one."""
