@@ -1,7 +1,10 @@
 """Documents and messages of a small community, with real keys."""
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from firmware.trading.envelope import NO_MESSAGE, Message, seal
 from firmware.trading.identity import Identity
@@ -11,6 +14,11 @@ EPOCH = 1_969_123
 DELIVERY_S = EPOCH * 900
 NOW_S = DELIVERY_S - 600.0  # the slot is open for orders
 FOREVER_S = 2**40
+
+
+def known(name: str) -> Identity:
+    """The same one in every run."""
+    return Identity(Ed25519PrivateKey.from_private_bytes(sha256(name.encode()).digest()))
 
 
 def entry(identity: Identity, **changes: Any) -> Member:

@@ -2,6 +2,9 @@
 
 import random
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,25 +18,26 @@ from firmware.trading.ledger import Ledger
 from firmware.trading.ledger_check import check, disagreements
 from firmware.trading.member import Outgoing, TradingMember
 from firmware.trading.membership import Market, Membership, MembershipError, Times
-from tests.firmware.trading.people import document, entry, order
+from tests.firmware.trading.people import document, entry, known, order
 
 SLOT_S = 18.0
 TIMES = Times(**{name: ms // 50 for name, ms in Times()})  # 900 s become 18
-ADMIN = Identity.new()
+ADMIN = known("administrator")
 START = 100_000  # epoch
 
 
 class Street:
     """Members, their ledgers in a folder, a network and a clock."""
 
-    def __init__(self, folder: Path, size: int, loss_frac: float = 0.0) -> None:
+    def __init__(self, folder: Path, size: int, loss_frac: float = 0.0, start: int = START) -> None:
         self.dice = random.Random(size)
         self.folder = folder
         self.loss_frac = loss_frac
-        self.people = [Identity.new() for _ in range(size)]
+        self.people = [known(f"house {number}") for number in range(size)]
         market = Market(fee=200, price_floor=5_000, price_ceiling=30_000, times=TIMES)
         self.document = document([ADMIN], 1, [entry(who) for who in self.people], market=market)
-        self.now_s = START * SLOT_S
+        self.start_epoch = start
+        self.now_s = start * SLOT_S
         self.members: dict[str, TradingMember] = {}
         self.refusals: list[Refused] = []
         self.drops: Callable[[str, str, str], bool] = lambda _sender, _to, _kind: False
@@ -82,7 +86,7 @@ class Street:
             self.send(name, member.place(epoch, side, steps, self.now_s, self.now_s))  # type: ignore[arg-type]
 
     def trade(self, epochs: int) -> None:
-        for epoch in range(START + 1, START + 1 + epochs):
+        for epoch in range(self.start_epoch + 1, self.start_epoch + 1 + epochs):
             self.now_s = max(self.now_s, (epoch - 1) * SLOT_S + 1)
             self.order_all(epoch)
             self.run(epoch * SLOT_S - self.now_s)
@@ -150,6 +154,36 @@ def test_members_that_die_and_come_back_over_a_lossy_network(folder: Path) -> No
     street.close()
     street.assert_sound()
     assert {r.why for r in street.refusals} <= {Why.REPLAY, Why.EPOCH}
+
+
+ENDLESS = """
+import sys
+from pathlib import Path
+from tests.firmware.trading.test_member import Street
+street = Street(Path(sys.argv[1]), 4, 0.2, int(sys.argv[2]))
+while True:
+    street.trade(1)
+    street.start_epoch += 1
+    print(street.start_epoch, flush=True)
+"""
+
+
+def test_a_street_killed_at_any_moment_has_no_half_trade(folder: Path) -> None:
+    dice = random.Random(1)
+    for round_ in range(4):
+        start = START + 100 * round_
+        command = [sys.executable, "-c", ENDLESS, str(folder), str(start)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert int(process.stdout.readline()) == start + 1
+            time.sleep(dice.random() * 0.3)  # any moment will do
+            process.kill()
+    street = Street(folder, 4, start=START + 400)
+    street.run(60)
+    assert all(m.trader.commitments.in_doubt() == [] for m in street.members.values())
+    assert sum(traded(street, START + 100 * round_ + 1) for round_ in range(4)) > 0
+    street.close()
+    street.assert_sound()
 
 
 def test_a_disk_that_takes_nothing_ends_trading_and_nothing_is_sent(folder: Path) -> None:
