@@ -12,6 +12,7 @@ import functools
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -22,8 +23,29 @@ from control.planning_fleet import plan_fleet
 
 Weights = tuple[float, float, float]
 
+BEST = ("cheapest", "gentlest", "cleanest")  # in cost, equipment, pollution
+PREFERENCE_POINTS = 6  # plans between the two objectives of a preference
+
 ALIKE_FRAC = 2e-3
 LEAST_WEIGHT = 0.01  # of every objective: at 0 its waste would cost nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """The best in one objective among plans within a fraction of the best in another."""
+
+    best_in: int  # 0 cost, 1 equipment, 2 pollution
+    within_frac: float
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """As in "cheapest within 5 % of the cleanest"; ValueError if it is not like that."""
+        words = text.split()
+        if len(words) != 7 or words[1] != "within" or words[3:6] != ["%", "of", "the"]:
+            raise ValueError(f'{text!r} (allowed: like "cheapest within 5 % of the cleanest")')
+        names = list(BEST)
+        return cls(names.index(words[0]), float(words[2]) / 100, names.index(words[6]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +102,20 @@ def line(one: int, other: int, points: int) -> list[Weights]:
     return [_weights(share) for share in shares]
 
 
+def plan_preferred(
+    fleet: Fleet,
+    wish: Preference,
+    *,
+    seed: int = 0,
+    out_of_time: Callable[[int], bool] = lambda _: False,
+    iterations: int | None = None,
+) -> Point:
+    """The plan that a preference chooses from `PREFERENCE_POINTS` plans; as `front`."""
+    weights = line(wish.of, wish.best_in, PREFERENCE_POINTS)
+    points = front(fleet, weights, seed=seed, out_of_time=out_of_time, iterations=iterations)
+    return preferred(points, wish)
+
+
 def _weights(shares: Floats) -> Weights:
     at_least = LEAST_WEIGHT + (1 - 3 * LEAST_WEIGHT) * shares
     return float(at_least[0]), float(at_least[1]), float(at_least[2])
@@ -128,9 +164,9 @@ def _unbeaten(points: Sequence[Point]) -> list[Point]:
     return [points[n] for n in kept]
 
 
-def preferred(points: Sequence[Point], best_in: int, within_frac: float, of: int) -> Point:
+def preferred(points: Sequence[Point], wish: Preference) -> Point:
     """The point best in one objective among those within a fraction of the best in another."""
-    least = min(point.objectives[of] for point in points)
-    limit = least + within_frac * abs(least) + 1e-9
-    near = [point for point in points if point.objectives[of] <= limit]
-    return min(near, key=lambda point: point.objectives[best_in])
+    least = min(point.objectives[wish.of] for point in points)
+    limit = least + wish.within_frac * abs(least) + 1e-9
+    near = [point for point in points if point.objectives[wish.of] <= limit]
+    return min(near, key=lambda point: point.objectives[wish.best_in])

@@ -1,5 +1,6 @@
 """What each level would do now: rules, the plan, operators, and safety's own wishes."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from control.records import Advice, Level, Orders, Proposal, Quantity, Sample
 from control.site import BatteryParameters, GeneratorParameters, SiteParameters
 from control.state import Estimate, Mode, State
 from control.strain import is_strained
-from control.surplus import SurplusSettings, split
+from control.surplus import split
 
 LOW_SOC_MARGIN_FRAC = 0.03  # an island this near to the floor starts its generator, plan or not
 RECOVERED_FRAC = 0.12  # and keeps it until this far above
@@ -184,7 +185,12 @@ def _share_stored(view: View, soc_frac: float) -> tuple[float, str]:
     )
     if not all(map(math.isfinite, inputs)):
         return 1.0, "all stored: price, hour or temperature unknown"
-    made = split(*inputs, SurplusSettings(site.price_low_per_kwh, site.price_high_per_kwh))
+    settings = dataclasses.replace(
+        site.surplus,
+        price_low_per_kwh=site.price_low_per_kwh,
+        price_high_per_kwh=site.price_high_per_kwh,
+    )
+    made = split(*inputs, settings)
     buyers = ("p2p",) if sample.interest_frac > 0 else ()
     shares = made.raw.shared_among("store", "export", *buyers)
     return shares.store, f"{shares.store:.0%} stored"

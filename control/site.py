@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from control.surplus import DEFAULTS, SurplusSettings
+
 
 @dataclass(frozen=True, slots=True)
 class PvParameters:
@@ -100,6 +102,7 @@ class SiteParameters:
     emergency_stop: bool = False  # an input is wired
     price_low_per_kwh: float = 0.0  # span of the site's buying price: the fuzzy price universe
     price_high_per_kwh: float = 1.0
+    surplus: SurplusSettings = DEFAULTS  # but for its prices, which are the two above
 
     @property
     def pv_rated_kw(self) -> float:

@@ -12,6 +12,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import ArrayLike
 
+from control import surplus_shapes as shapes
 from control.fuzzy import Mamdani, Rule
 from control.membership import (
     Floats,
@@ -22,8 +23,8 @@ from control.membership import (
     Triangle,
     Variable,
 )
+from control.surplus_shapes import Points
 
-Points = tuple[tuple[float, ...], ...]
 Case = Mapping[str, str]  # the term of every input
 
 LOW, MEDIUM, HIGH = "low", "medium", "high"
@@ -46,23 +47,17 @@ class SurplusSettings:
 
     price_low_per_kwh: float = 0.07
     price_high_per_kwh: float = 0.13
-    price_frac: Points = ((0.0, 0.0, 0.3, 0.4), (0.2, 0.3, 0.7, 0.8), (0.6, 0.7, 1.0, 1.0))
-    temperature_degc: Points = (
-        (-40.0, -40.0, -10.0, -5.0),
-        (-15.0, -10.0, 15.0, 20.0),
-        (10.0, 15.0, 29.0, 32.0),  # alone from 20 to 26 degC: comfort after ASHRAE 55
-        (26.0, 29.0, 39.0, 42.0),
-        (36.0, 39.0, 50.0, 50.0),
-    )
-    hour: Points = ((-6.0, 0.0, 6.0), (0.0, 6.0, 12.0), (6.0, 12.0, 18.0), (12.0, 18.0, 24.0))
-    interest_frac: Points = ((0.0, 0.0, 0.5), (0.0, 0.5, 1.0), (0.5, 1.0, 1.0))
-    capacity_frac: Points = ((0.0, 0.0, 0.3, 0.4), (0.2, 0.3, 0.7, 0.8), (0.6, 0.7, 1.0, 1.0))
-    store: Points = ((-0.4, -0.1, 0.1, 0.4), (0.1, 0.4, 0.6, 0.9), (0.6, 0.9, 1.1, 1.4))
-    export: Points = ((-0.5, 0.0, 0.5), (0.0, 0.5, 1.0), (0.5, 1.0, 1.5))
-    p2p: Points = ((0.0, 0.2), (0.5, 0.2), (1.0, 0.2))
-
-    def __post_init__(self) -> None:
-        _require_usable(self)
+    price_frac: Points = shapes.PRICE_FRAC
+    temperature_degc: Points = shapes.TEMPERATURE_DEGC
+    hour: Points = shapes.HOUR
+    interest_frac: Points = shapes.INTEREST_FRAC
+    capacity_frac: Points = shapes.CAPACITY_FRAC
+    store: Points = shapes.STORE
+    export: Points = shapes.EXPORT
+    p2p: Points = shapes.P2P
+    store_weight: float = 1.0  # what the rules say of each use counts by so much
+    export_weight: float = 1.0
+    p2p_weight: float = 1.0
 
 
 def input_variables(settings: SurplusSettings) -> tuple[Variable, ...]:
@@ -93,8 +88,7 @@ def output_variables(settings: SurplusSettings) -> tuple[Variable, ...]:
     )
 
 
-@lru_cache(maxsize=8)  # the same settings are made anew wherever a site's parameters are at hand
-def _require_usable(settings: SurplusSettings) -> None:
+def require_usable(settings: SurplusSettings) -> None:
     """ValueError naming the key where a shape is malformed or values are left without a term."""
     for variable in input_variables(settings):
         uncovered = variable.universe[variable.sampled().max(axis=0) <= 0.0]
@@ -208,7 +202,8 @@ def explain(
 
 @lru_cache(maxsize=8)
 def engine(settings: SurplusSettings = DEFAULTS) -> Mamdani:
-    """The compiled rule base."""
+    """The compiled rule base; ValueError where the settings are unusable."""
+    require_usable(settings)
     return Mamdani(input_variables(settings), output_variables(settings), tuple(rules()))
 
 
@@ -276,7 +271,7 @@ def _level(score: int, *, low: int, high: int) -> str:
 
 def _raw(inputs: ArrayLike, settings: SurplusSettings) -> Floats:
     raw: Floats = np.minimum(np.maximum(engine(settings).evaluate(inputs), 0.0), 1.0)
-    return raw
+    return raw * (settings.store_weight, settings.export_weight, settings.p2p_weight)
 
 
 def _text(rule: Rule) -> str:

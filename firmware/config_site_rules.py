@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from firmware.config_errors import Unknown
+from firmware.config_surplus import Surplus
 from firmware.config_tables import Gpio, Site
 from firmware.config_words import Where, dotted, listed, near, number, shown
 
@@ -210,6 +211,21 @@ def _unserved(site: Site) -> Iterator[Problem]:
         yield where, f"must be above the highest buy_per_kwh = {number(max(prices))}"
 
 
+def _surplus(site: Site) -> Iterator[Problem]:
+    given = {name: getattr(site.surplus, name) for name in Surplus.model_fields}
+    if given == dict(Surplus()):
+        return
+    from control.surplus import (
+        SurplusSettings,
+        require_usable,
+    )  # and numpy, which a check can mostly do without
+
+    try:
+        require_usable(SurplusSettings(**given))
+    except ValueError as error:
+        yield ("surplus",), str(error)
+
+
 def _zone(site: Site) -> Iterator[Problem]:
     name, longitude_deg = site.site.timezone, site.site.longitude_deg
     if "/" not in name or name.startswith("Etc/"):
@@ -239,5 +255,6 @@ SITE_RULES: tuple[SiteRule, ...] = (
     _prices_given,
     _price_magnitude,
     _unserved,
+    _surplus,
     _zone,
 )

@@ -28,9 +28,13 @@ from firmware.config_models import (
     Wind,
 )
 from firmware.config_operation import Commands, Metrics, Mqtt, Web
+from firmware.config_surplus import Surplus
 
 ALL_DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 ALL_MONTHS = tuple(range(1, 13))
+PREFERENCE = (
+    r"^(cheapest|gentlest|cleanest) within \d{1,3}(\.\d)? % of the (cheapest|gentlest|cleanest)$"
+)
 
 
 class Period(Table):
@@ -105,6 +109,14 @@ class Planner(Table):
     weight_generation: Weight = Field(0.45, description="Weight of generation cost (Qian's alpha).")
     weight_equipment: Weight = Field(0.45, description="Weight of equipment cost (beta).")
     weight_pollution: Weight = Field(0.1, description="Weight of pollution cost (gamma).")
+    preference: Annotated[str, Says('empty, or like "cheapest within 5 % of the cleanest"')] = (
+        Field(
+            "",
+            pattern=PREFERENCE + "|^$",
+            description="In place of the weights: cheapest, gentlest (on equipment) or cleanest "
+            "within a share of the best in another of these.",
+        )
+    )
     unserved_cost_per_kwh: Cost = Field(
         5.0, description="What a kWh of load not served costs; above every price."
     )
@@ -172,6 +184,7 @@ class Site(Table):
     irradiance: Irradiance | None = None
     gpio: Gpio = Gpio()
     planner: Planner = Planner()
+    surplus: Surplus = Surplus()
     forecast: Forecast = Forecast()
     recording: Recording = Recording()
     store: Store = Store()

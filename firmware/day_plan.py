@@ -1,11 +1,15 @@
 """The day ahead as a dispatch instance, and the planner's schedule as the loop's plan."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from control.dispatch import Schedule, energy_kwh
+from control.dispatch_fleet import Fleet
 from control.dispatch_instance import NO_BATTERY, NO_DIESEL, Battery, Diesel, Floats, Instance
+from control.planning import plan
+from control.planning_pareto import PREFERENCE_POINTS, Preference, plan_preferred
 from control.records import Forecast, Plan, PricePeriod
 from control.reserve import Reserve, reserve
 from control.stored_value import guidance
@@ -175,6 +179,41 @@ def _energy_value(site: Site, buy: Floats, connected: bool, diesel: Diesel) -> f
         return planner.weight_generation * planner.unserved_cost_per_kwh * 0.1
     fuel = diesel.fuel_price_per_l * diesel.fuel_linear_l_per_kwh
     return ISLAND_VALUE_FRAC * planner.weight_equipment * (fuel + diesel.om_per_kwh) * efficiency
+
+
+def plan_day(
+    site: Site,
+    instance: Instance,
+    warm_start: Schedule | None,
+    *,
+    spent: Callable[[float], bool],
+    iterations: int | None,
+) -> tuple[Schedule, float, str]:
+    """The schedule by the site's weights or its preference, its cost, and how it was found.
+
+    `spent(share)` says whether so much of the budget is.
+    """
+    settings = site.planner
+    if not settings.preference:
+        made = plan(
+            instance,
+            seed=settings.seed,
+            out_of_time=lambda: spent(1.0),
+            iterations=iterations,
+            warm_start=warm_start,
+        )
+        return made.schedule, made.cost.total, f"swarm, answer of stage {made.stage}"
+    chosen = plan_preferred(
+        Fleet.of(instance),
+        Preference.parse(settings.preference),
+        seed=settings.seed,
+        out_of_time=lambda n: spent((n + 1) / PREFERENCE_POINTS),
+        iterations=iterations,
+    )
+    s = chosen.schedule
+    rows = (s.battery_kw[0], s.diesel_on[0], s.diesel_kw[0])
+    schedule = Schedule(*rows, s.grid_kw, s.curtailed_kw, s.unserved_kw, s.dumped_kw)
+    return schedule, chosen.cost.total, f"swarm, {settings.preference}"
 
 
 def to_plan(

@@ -8,6 +8,7 @@ from control.site import (
     SiteParameters,
     WindParameters,
 )
+from control.surplus import SurplusSettings
 from firmware.config import Site
 from firmware.config_models import Battery, Generator, Grid
 from firmware.tariff import Tariff
@@ -29,6 +30,7 @@ def site_parameters(site: Site) -> SiteParameters:
         emergency_stop=site.gpio.emergency_stop_pin is not None,
         price_low_per_kwh=low,
         price_high_per_kwh=high,
+        surplus=SurplusSettings(**dict(site.surplus)),
     )
 
 

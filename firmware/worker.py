@@ -21,11 +21,10 @@ import numpy as np
 
 from control.dispatch import Schedule
 from control.dispatch_instance import Instance
-from control.planning import plan
 from control.records import Advice, Forecast, Series
 from firmware.codec import decode, encode
 from firmware.config import Site, site_from_dict
-from firmware.day_plan import Situation, build_instance, slot_start, to_plan
+from firmware.day_plan import Situation, build_instance, plan_day, slot_start, to_plan
 from firmware.forecast_watch import NO_NETWORK, Watch
 from firmware.minutes import MINUTE_S, Minute
 from firmware.store_reading import read_minutes
@@ -102,23 +101,16 @@ class Worker:
         if not self._site.planner.enabled:
             return Advice(forecast, None, detail, events)
         instance = build_instance(self._site, self._tariff, forecast, situation)
-        result = plan(
+        schedule, cost, how = plan_day(
+            self._site,
             instance,
-            seed=self._site.planner.seed,
-            out_of_time=_budget(None if iterations else self._site.planner.budget_s),
+            self._warm_start(instance, situation),
+            spent=_budget(None if iterations else self._site.planner.budget_s),
             iterations=iterations,
-            warm_start=self._warm_start(instance, situation),
         )
         _, start_utc_s = slot_start(situation, self._site.planner.slot_s)
-        self._last = (start_utc_s, result.schedule)
-        made = to_plan(
-            self._site,
-            forecast,
-            instance,
-            result.schedule,
-            result.cost.total,
-            f"swarm, answer of stage {result.stage}",
-        )
+        self._last = (start_utc_s, schedule)
+        made = to_plan(self._site, forecast, instance, schedule, cost, how)
         return Advice(forecast, made, detail, events)
 
     def _watch(self, target: Target) -> Watch:
@@ -231,12 +223,12 @@ def _on_slots(
     return tuple(float(mean) for mean in means)
 
 
-def _budget(seconds: float | None) -> Callable[[], bool]:
-    """A question that is answered with yes once this much CPU time is spent."""
+def _budget(seconds: float | None) -> Callable[[float], bool]:
+    """A question that is answered with yes once a share of this much CPU time is spent."""
     if seconds is None:
-        return lambda: False
-    end_s = time.process_time() + seconds
-    return lambda: time.process_time() > end_s
+        return lambda _: False
+    start_s = time.process_time()
+    return lambda share: time.process_time() > start_s + share * seconds
 
 
 def serve(requests: TextIO, answers: TextIO) -> None:

@@ -15,7 +15,7 @@ from control.dispatch_instance import Instance
 from control.planning import plan
 from control.planning_candidates import FleetPlan
 from control.planning_fleet import plan_fleet
-from control.planning_pareto import front, line, preferred, triangle
+from control.planning_pareto import Preference, front, line, plan_preferred, preferred, triangle
 from control.planning_qian import plan_qian
 
 
@@ -244,8 +244,10 @@ def test_no_weights_make_it_pay_to_leave_load_unserved() -> None:
 def test_the_cheapest_within_five_percent_of_the_cleanest() -> None:
     fleet = Fleet.from_dict(dispatch_instances.instance(4))
     points = front(fleet, line(0, 2, 6), iterations=6)
-    chosen = preferred(points, best_in=0, within_frac=0.05, of=2)
+    chosen = preferred(points, Preference.parse("cheapest within 5 % of the cleanest"))
     cleanest = min(p.objectives[2] for p in points)
     assert chosen.objectives[2] <= cleanest * 1.05 + 1e-9
     near = [p.objectives[0] for p in points if p.objectives[2] <= cleanest * 1.05 + 1e-9]
     assert chosen.objectives[0] == min(near)
+    same = plan_preferred(fleet, Preference(0, 0.05, 2), iterations=6)
+    assert same.objectives == chosen.objectives

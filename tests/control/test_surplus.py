@@ -287,4 +287,13 @@ def test_a_site_moves_a_membership_function():
 )
 def test_unusable_settings_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        replace(SurplusSettings(), **change)
+        split(0.1, 20.0, 12.0, 0.5, 0.5, replace(SurplusSettings(), **change))
+
+
+def test_a_weight_makes_a_use_count_less():
+    plain = split(0.13, 34.0, 12.0, 1.0, 0.5)
+    settings = SurplusSettings(p2p_weight=0.5, export_weight=0.0)
+    weighted = split(0.13, 34.0, 12.0, 1.0, 0.5, settings)
+    assert weighted.raw.p2p == pytest.approx(0.5 * plain.raw.p2p)
+    assert weighted.raw.export == weighted.shares.export == 0.0
+    assert weighted.shares.store > plain.shares.store

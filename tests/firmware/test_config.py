@@ -572,3 +572,25 @@ def test_no_text_breaks_the_reader(data: st.DataObject) -> None:
         return
     for line in errors(content):
         assert line.splitlines() == [line]
+
+
+def test_shapes_that_leave_values_without_a_term_are_named(tmp_path: Path) -> None:
+    shapes = "[[0.0, 0.0, 0.1], [0.4, 0.5, 1.0], [0.5, 1.0, 1.0]]"
+    path = tmp_path / "site.toml"
+    path.write_text(
+        EXAMPLE.read_text().replace("[surplus]", f"[surplus]\ninterest_frac = {shapes}")
+    )
+    with pytest.raises(SiteError, match=r"surplus.*interest: no term covers 0.1"):
+        load_site(path)
+
+
+@pytest.mark.parametrize("text", ["cheapest", "cheapest within 5% of the cleanest", "best of all"])
+def test_a_preference_is_a_sentence(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "site.toml"
+    good = "cheapest within 5 % of the cleanest"
+    given = EXAMPLE.read_text().replace("[planner]", f'[planner]\npreference = "{good}"')
+    path.write_text(given)
+    assert load_site(path).planner.preference == good
+    path.write_text(given.replace(good, text))
+    with pytest.raises(SiteError, match=r"planner.preference = .* like"):
+        load_site(path)

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control.dispatch import Schedule
+from control.dispatch import Schedule, evaluate
 from control.dispatch_instance import Instance
 from control.follow import current_slot
 from control.records import Forecast, PricePeriod, Series
 from firmware.config import Site
-from firmware.day_plan import Situation, build_instance, slot_start, to_plan
+from firmware.day_plan import Situation, build_instance, day_reserve, plan_day, slot_start, to_plan
 from firmware.tariff import Tariff
 
 STEPS, SLOT_S = 96, 900.0
@@ -165,3 +165,32 @@ def test_a_battery_that_the_grid_may_not_charge_is_planned_so(site: Site) -> Non
     assert site.grid is not None
     assert (made.import_max_kw == np.minimum(lacking, site.grid.import_max_kw)).all()
     assert (instance(site).import_max_kw == site.grid.import_max_kw).all()
+
+
+def test_the_reserve_for_a_bad_day_is_kept_on_islands_and_told(site: Site) -> None:
+    beside_grid = day_reserve(site, forecast(situation()), situation())
+    assert not beside_grid.kwh.any()
+    alone = situation(grid_present=False, generator_usable=False)
+    with_set = situation(grid_present=False, generator_usable=True)
+    most, some = (day_reserve(site, forecast(now), now).kwh for now in (alone, with_set))
+    assert most[0] > some[0] > 0.0
+    problem = instance(site, grid_present=False, generator_usable=False)
+    assert problem.reserve_kwh.tolist() == most.tolist()
+    schedule, cost, how = plan_day(site, problem, None, spent=lambda _: False, iterations=2)
+    made = to_plan(site, forecast(alone), problem, schedule, cost, how)
+    assert "for a bad day" in made.reserve[0]
+    slot = current_slot(made, made.start_t_s)
+    assert slot is not None
+    assert slot.reserve == made.reserve[0]
+
+
+def test_a_preference_takes_the_place_of_the_weights(site: Site) -> None:
+    wish = "cleanest within 0 % of the cleanest"
+    eager = site.model_copy(
+        update={"planner": site.planner.model_copy(update={"preference": wish})}
+    )
+    problem = instance(site)
+    clean, _, how = plan_day(eager, problem, None, spent=lambda _: False, iterations=3)
+    usual, _, _ = plan_day(site, problem, None, spent=lambda _: False, iterations=3)
+    assert wish in how
+    assert evaluate(problem, clean).pollution <= evaluate(problem, usual).pollution + 1e-9
