@@ -26,8 +26,10 @@ from control.trading_records import (
 )
 from firmware.trading.admission import Admission, Admitted, Objection, Refused
 from firmware.trading.envelope import NO_MESSAGE, Message, seal, unwrap
+from firmware.trading.folder import Folder, FolderError
 from firmware.trading.identity import Identity
 from firmware.trading.ledger import Ledger, LedgerError, Line
+from firmware.trading.ledger_check import check
 from firmware.trading.membership import Membership, follow, read_membership
 from firmware.trading.messages import AckBody, HeadBody, OrderBody, WantBody, WitnessBody
 
@@ -243,6 +245,24 @@ class TradingMember:
         self._next_n += 1
         self._prev = message.id
         return message
+
+
+def open_member(folder: Folder, utc_s: float) -> TradingMember:
+    """This box in its community, going on where its ledger ends.
+
+    Raises FolderError when it is in none, LedgerError when its ledger is not what it wrote: a box
+    that cannot be sure of its promises makes no new ones.
+    """
+    identity, document = folder.identity(), folder.membership()
+    if document is None:
+        raise FolderError(f"{folder.document}: no such file: this box is in no community")
+    if folder.ledger.exists():
+        checked = check(folder.ledger, signatures=False)
+        if checked.fault:
+            raise LedgerError(f"{folder.ledger}: {checked.fault}")
+        if checked.owner != identity.peer:
+            raise LedgerError(f"{folder.ledger}: of {checked.owner}, this box is {identity.peer}")
+    return TradingMember(identity, Ledger(folder.ledger, identity), document, utc_s)
 
 
 def _order_of(line: Line) -> SignedOrder | None:

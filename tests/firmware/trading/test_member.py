@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from firmware.trading.admission import Refused, Why
+from firmware.trading.folder import Folder, FolderError
 from firmware.trading.identity import Identity
-from firmware.trading.ledger import Ledger
+from firmware.trading.ledger import Ledger, LedgerError
 from firmware.trading.ledger_check import check, disagreements
-from firmware.trading.member import Outgoing, TradingMember
+from firmware.trading.member import Outgoing, TradingMember, open_member
 from firmware.trading.membership import Market, Membership, MembershipError, Times
 from tests.firmware.trading.people import document, entry, known, order
 
@@ -315,3 +316,45 @@ def test_numbers_rise_over_restarts(folder: Path) -> None:
         street.start(ann)
     assert seen == sorted(set(seen))
     street.close()
+
+
+def test_a_box_opens_with_what_is_in_its_folder(folder: Path) -> None:
+    box = Folder(folder)
+    with pytest.raises(FolderError, match="this box is in no community"):
+        open_member(box, 0.0)
+    box.keep(document([ADMIN], 1, [entry(box.identity())]))
+    open_member(box, 0.0)._ledger.close()
+    again = open_member(box, 0.0)
+    assert again.identity.peer == box.identity().peer
+    again._ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "error"),
+    [
+        ("UPDATE entry SET hash = x'00' WHERE seq = 2", "entry 2: changed"),
+        ("DELETE FROM entry WHERE seq = 2", "entry 2: missing, there were 2"),
+        ("PRAGMA application_id = 5", "a database, but not a ledger"),
+    ],
+)
+def test_no_new_promises_on_a_ledger_that_is_not_sound(
+    folder: Path, statement: str, error: str
+) -> None:
+    box = Folder(folder)
+    box.keep(document([ADMIN], 1, [entry(box.identity())]))
+    open_member(box, 0.0)._ledger.close()
+    with closing(sqlite3.connect(box.ledger)) as db:
+        db.execute("DROP TRIGGER entry_stays")
+        db.execute("DROP TRIGGER entry_remains")
+        db.execute(statement)
+        db.commit()
+    with pytest.raises(LedgerError, match=error):
+        open_member(box, 0.0)
+
+
+def test_a_ledger_of_another_box_is_not_gone_on_with(folder: Path) -> None:
+    box = Folder(folder)
+    box.keep(document([ADMIN], 1, [entry(box.identity())]))
+    Ledger(box.ledger, known("another")).close()
+    with pytest.raises(LedgerError, match=f"this box is {box.identity().peer}"):
+        open_member(box, 0.0)
