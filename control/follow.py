@@ -71,7 +71,9 @@ def follow_on_grid(slot: Slot, net_kw: float, share_stored: float) -> Following:
     """
     planned_kw = slot.battery_kw
     if planned_kw < -IDLE_KW and slot.grid_kw > IDLE_KW:
-        return Following(min(planned_kw, net_kw), "plan: charge from the grid")
+        if net_kw <= planned_kw:
+            return Following(net_kw, "plan: charge from the surplus")
+        return Following(planned_kw, "plan: charge from the grid")
     if planned_kw > IDLE_KW and slot.grid_kw < -IDLE_KW:
         return Following(planned_kw, "plan: export from the battery")
     if net_kw > 0:

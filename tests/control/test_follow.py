@@ -113,6 +113,15 @@ def test_beside_a_grid(slot: dict[str, Any], net_kw: float, share: float, result
     assert made.reason.startswith("plan: ")
 
 
+@pytest.mark.parametrize(
+    ("net_kw", "reason"),
+    [(1.0, "grid"), (-1.0, "grid"), (-1.99, "grid"), (-2.0, "surplus"), (-3.0, "surplus")],
+)
+def test_the_grid_is_named_only_where_it_gives_something(net_kw: float, reason: str) -> None:
+    made = follow_on_grid(replace(REST, battery_kw=-2.0, grid_kw=3.0), net_kw, 0.0)
+    assert made.reason == f"plan: charge from the {reason}"
+
+
 def test_beside_a_generator_the_battery_holds_the_set_where_it_was_planned() -> None:
     made = follow_beside_generator(replace(REST, generator_on=True, generator_kw=3.0), 1.0)
     assert (made.battery_kw, made.reason) == (-2.0, "plan: hold the generator at 3.00 kW")

@@ -169,7 +169,14 @@ REASONS: dict[str, Check] = {
     r"plan: charge from the grid": lambda f, m: (
         planned(f, "battery_kw") < -IDLE_KW
         and planned(f, "grid_kw") > IDLE_KW
-        and near(f.wanted, min(planned(f, "battery_kw"), beside_grid(f)))
+        and beside_grid(f) > f.wanted  # so the grid gives the difference
+        and near(f.wanted, planned(f, "battery_kw"))
+    ),
+    r"plan: charge from the surplus": lambda f, m: (
+        planned(f, "battery_kw") < -IDLE_KW
+        and planned(f, "grid_kw") > IDLE_KW
+        and beside_grid(f) <= planned(f, "battery_kw")
+        and near(f.wanted, beside_grid(f))
     ),
     r"plan: export from the battery": lambda f, m: (
         planned(f, "grid_kw") < -IDLE_KW and near(f.wanted, planned(f, "battery_kw"))
