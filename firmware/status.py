@@ -115,21 +115,8 @@ def status(
         "plan": _plan(moment.advice, now_s),
         "forecast": _forecast(moment.advice, now_s),
         "advice_missing": moment.advice.detail,
-        "alarms": [
-            *_alarms(state),
-            *machine.pin_faults,
-            *_disk_alarm(machine),
-            *machine.failures,
-        ],
-        "servers": [
-            {"name": server.name, "url": server.url, "problem": server.problem or None}
-            for server in machine.servers
-        ],
-        "link": machine.link,
-        "store": None
-        if machine.store_problem is None
-        else {"problem": machine.store_problem or None},
-        "loop": machine.loop,
+        "alarms": [*_alarms(state), *_machine_alarms(machine)],
+        **_machine(machine),
     }
     plain: dict[str, Any] = _plain(document)
     return plain
@@ -336,8 +323,25 @@ def _alarms(state: State) -> Iterator[str]:
             yield complaint(item)
 
 
-def _disk_alarm(machine: Machine) -> tuple[str, ...]:
-    return (f"store: {machine.store_problem}",) if machine.store_problem else ()
+def _machine_alarms(machine: Machine) -> Iterator[str]:
+    yield from machine.pin_faults
+    if machine.store_problem:
+        yield f"store: {machine.store_problem}"
+    yield from machine.failures
+
+
+def _machine(machine: Machine) -> dict[str, Any]:
+    """What is not of the plant; None for what is not wanted."""
+    problem = machine.store_problem
+    return {
+        "servers": [
+            {"name": server.name, "url": server.url, "problem": server.problem or None}
+            for server in machine.servers
+        ],
+        "link": machine.link,
+        "store": None if problem is None else {"problem": problem or None},
+        "loop": machine.loop,
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -22,7 +22,7 @@ from control.records import Event, GridMeasurement, Observed, Quality, Sample, S
 from control.site import SiteParameters
 from control.state import Estimate, GeneratorState, State
 from firmware import store as store_module
-from firmware import store_records, store_schema
+from firmware import store_records, store_schema, store_writer
 from firmware.config_tables import Store as Settings
 from firmware.energy_tail import EnergyTail
 from firmware.loop import Telemetry
@@ -163,7 +163,7 @@ def noting(
 def test_old_minutes_and_events_go_by_their_number(
     tmp_path: Path, parameters: SiteParameters, run_cycles: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "MINUTES_PER_DAY", 150)
+    monkeypatch.setattr(store_writer, "MINUTES_PER_DAY", 150)
     settings = Settings(path=str(tmp_path / "state.db"), history_days=1, events=100)
     like, store = run_cycles(1)[0], Store(settings, parameters)
     for minute in range(331):
@@ -252,13 +252,13 @@ def test_a_disk_that_hangs_holds_up_nobody(
 ) -> None:
     monkeypatch.setattr(store_module, "CLOSE_S", 0.1)
     like, go_on = run_cycles(1)[0], threading.Event()
-    insert = store_module._Writer._insert
+    insert = store_writer.Writer._insert
 
     def hang(*given: object) -> dict[str, float]:
         assert go_on.wait(DEADLINE_S)
         return insert(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(store_module._Writer, "_insert", hang)
+    monkeypatch.setattr(store_writer.Writer, "_insert", hang)
     store = Store(settings, parameters)
     for minute in range(3000):
         store.publish(cycle(like, 60.0 * minute, load_kw=1.0))
@@ -405,6 +405,19 @@ def test_a_migration_that_fails_changes_nothing(
     assert rows(path, "SELECT * FROM sqlite_master WHERE name = 'later'") == []
 
 
+def test_a_counter_is_on_the_disk_with_its_first_value(
+    tmp_path: Path, parameters: SiteParameters, run_cycles: Callable[[int], list[Telemetry]]
+) -> None:
+    path = tmp_path / "state.db"
+    store = Store(Settings(path=str(path)), parameters)
+    first, second = run_cycles(2)
+    soon = replace(second, sample=replace(second.sample, t_s=first.sample.t_s + 0.01))
+    for telemetry in (first, soon):
+        store.publish(telemetry)
+    until(lambda: ("load",) in rows(path, "SELECT name FROM counter"))
+    store.close()
+
+
 # --- kill -9 --------------------------------------------------------------------------------
 
 WRITER = """
@@ -445,7 +458,7 @@ def test_kill_9_at_any_moment(tmp_path: Path) -> None:
     path, chance = tmp_path / "state.db", random.Random(9)
     example = Path(__file__).parents[2] / "examples" / "site.toml"
     reached = 0
-    for _ in range(20):
+    for _ in range(8):
         process = subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(example)])
         until(lambda before=reached: _attempts(path) > before)  # type: ignore[misc]
         time.sleep(chance.uniform(0.0, 0.1))
@@ -480,7 +493,6 @@ from control.records import Advice, Command, Orders, Sample
 from control.state import Estimate, State
 from firmware.config import load_site
 from firmware.config_tables import Store as Settings
-from firmware.energy_tail import EnergyTail
 from firmware.energy_tail import EnergyTail
 from firmware.loop import Telemetry
 from firmware.parameters import site_parameters

@@ -12,6 +12,7 @@ import pytest
 
 from control.site import SiteParameters
 from firmware import store as store_module
+from firmware import store_writer
 from firmware.config_tables import Store as Settings
 from firmware.store import Store
 from firmware.store_schema import StoreError
@@ -154,12 +155,12 @@ def test_reading_works_where_nothing_can_be_written(
     store = Store(settings, parameters)
     store.transaction(put("a", 7)).result(DEADLINE_S)
     store.close()
-    real = store_module.connect
+    real = store_writer.connect
 
     def read_only(path: Path) -> sqlite3.Connection:
         raise sqlite3.OperationalError("attempt to write a readonly database")
 
-    monkeypatch.setattr(store_module, "connect", read_only)
+    monkeypatch.setattr(store_writer, "connect", read_only)
     store = Store(settings, parameters)
 
     def look(db: sqlite3.Connection) -> Any:
@@ -168,6 +169,6 @@ def test_reading_works_where_nothing_can_be_written(
     assert store.reading(look).result(DEADLINE_S) == [("a", 7)]
     with pytest.raises(StoreError, match="readonly"):
         store.transaction(look).result(DEADLINE_S)
-    monkeypatch.setattr(store_module, "connect", real)
+    monkeypatch.setattr(store_writer, "connect", real)
     assert store.transaction(look).result(DEADLINE_S) == [("a", 7)]
     store.close()
