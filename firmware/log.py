@@ -11,7 +11,10 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from logging.handlers import QueueHandler
+
+from firmware.unexpected import SteadyThread
 
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
 STANDARD_ERROR = 2
@@ -45,7 +48,7 @@ def background_log(
     root.addHandler(handler)
     root.setLevel(level)
     sink = _sink(descriptor, site)
-    thread = threading.Thread(target=_write, args=(lines, sink), name="log", daemon=True)
+    thread = SteadyThread("log", partial(_write, lines, sink))
     thread.start()
     try:
         yield

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from control.site import SiteParameters
+from firmware import log as log_module
 from firmware import unexpected
 from firmware.clock import SystemClock
 from firmware.config_tables import Store as Settings
 from firmware.local_client import LocalError, ask
 from firmware.local_server import LocalServer
+from firmware.log import background_log
 from firmware.loop import Telemetry
 from firmware.orders.desk import Desk
 from firmware.orders.telling import Way
@@ -185,6 +187,20 @@ def test_the_local_interface_answers_again(tmp_path: Path) -> None:
         ask(path, {"get": "status"})
     assert ask(path, {"get": "status"}) == {"ok": True}
     server.stop()
+
+
+def test_the_log_goes_on_after_a_line_that_it_cannot_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[str] = []
+    sink = Trouble(lambda record: written.append(record.getMessage()))
+    monkeypatch.setattr(log_module, "_sink", lambda _descriptor, _site: sink)
+    with background_log():
+        logging.getLogger("nanogrid").error("first")
+        logging.getLogger("nanogrid").error("second")
+        until(lambda: len(written) == 2)
+    assert written[0] == "second"
+    assert "internal error in log" in written[1]
 
 
 def test_a_recording_marks_the_cycle_that_it_lost(
