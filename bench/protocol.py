@@ -1,10 +1,10 @@
 """What becomes of thousands of trades when messages are lost and boxes die.
 
 Run as `python -m bench.protocol [--trades N] [--members N] [--seed N]`. Each row is a simulated
-street (`bench.protocol_street`): 5 % doubled messages, a fifth of them out of order, clocks off by up
-to 5 s; in rough weather also a crash at 1 % of all points between saving and sending, down up to
-90 s, and partitions of 10 to 300 s in 30 % of the slots. Exit status 1 when a trade was made by half
-or twice.
+street (`bench.protocol_street`): 5 % doubled messages, a fifth of them out of order, clocks off by
+up to 5 s; in rough weather also a crash at 1 % of all points between saving and sending, down up to
+90 s, and partitions of 10 to 300 s in 30 % of the slots. Exit status 1 when a trade was made by
+half or twice.
 """
 
 import sys
