@@ -21,6 +21,7 @@ FULL_DAYS = 27.0
 KNOWN_FRAC = 0.5  # of the last 24 h, for the network to have something to go by
 DEFAULT_STEP_S = 900
 NIGHT_DEG = -0.9  # sun's centre, refraction included: its rim is below the horizon
+TWILIGHT_FRAC = 0.02  # of the envelope's peak: at dawn and dusk the band reaches down to 0
 DARK_FRAC = 0.005  # of the envelope's peak: meters have offsets
 
 
@@ -241,6 +242,8 @@ class Forecaster:
                 low, middle, high = (
                     np.minimum(q, 1.5 * self._capacity) for q in (low, middle, high)
                 )
+            peak = np.nan_to_num(past.top.max(axis=1, keepdims=True))
+            low = np.where(middle < TWILIGHT_FRAC * peak, 0.0, low)
             if self._place is None:
                 dark = DARK_FRAC * np.nan_to_num(past.top.max(axis=1, keepdims=True))
                 night = (past.lit <= dark) & (past.mean <= 4 * dark)

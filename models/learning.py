@@ -3,8 +3,8 @@
 Practice forecasts are made every hour as if it were then, and compared with what came. Day by day
 they teach a correction of the centre (`models/correction.py`), and, after the correction, the two
 half-widths of the band are scaled so that a tenth of the outcomes lies beyond each edge (split
-conformal: Romano, Patterson, Candes 2019). What is learnt for a UTC day rests on outcomes known at
-its start.
+conformal: Romano, Patterson, Candes 2019), adapting where it does not. What is learnt for a UTC day
+rests on outcomes known at its start.
 """
 
 from collections import deque
@@ -34,6 +34,8 @@ BAND_DAYS = 42
 EDGES_S = (900, 1800, 3600, 7200, 14_400, 28_800, 57_600, DAY_S)  # ranges of leads, by their ends
 BEYOND_FRAC = 0.1
 WIDTH_LIMITS = (0.3, 4.0)
+ADAPTATION = 0.03  # of the share beyond, a day: Gibbs, Candes 2021, eq. 2
+LEVELS = (0.04, 0.16)
 WIDE_FRAC = 0.03  # of the day's widest: at dusk, errors over next to nothing say nothing
 
 
@@ -186,32 +188,57 @@ class Learner:
         return (numbers * PRACTICE_EVERY_S - phase) // step_s * step_s + phase
 
 
+class Side:
+    """One edge of the band in one range of leads."""
+
+    def __init__(self) -> None:
+        self._days: deque[Floats] = deque(maxlen=BAND_DAYS)
+        self._level = BEYOND_FRAC
+        self.factor = 1.0
+        self._fitted = False
+
+    def add(self, ratios: Floats) -> None:
+        """Take in a day's errors over half-widths; too many beyond the edge widen it (ACI)."""
+        if len(ratios) == 0:
+            return
+        if self._fitted:
+            missed = float(np.mean(ratios > self.factor))
+            level = self._level + ADAPTATION * (BEYOND_FRAC - missed)
+            self._level = min(max(level, LEVELS[0]), LEVELS[1])
+        self._days.append(ratios)
+
+    def fit(self) -> None:
+        """The factor that a tenth of the outcomes exceeds, or what it takes for that to hold."""
+        if self._days:
+            pooled = np.concatenate(list(self._days))
+            self._fitted = True
+            self.factor = float(np.quantile(pooled, 1.0 - self._level).clip(*WIDTH_LIMITS))
+
+
 class Band:
     """How far outcomes lay beyond the network's half-widths in the last weeks."""
 
     def __init__(self, step_s: int) -> None:
         self._bins = np.searchsorted(EDGES_S, (np.arange(DAY_S // step_s) + 1) * step_s)
-        size = len(EDGES_S)
-        self._below, self._above = (
-            [deque[Floats](maxlen=BAND_DAYS) for _ in range(size)] for _ in range(2)
-        )
+        self._below, self._above = ([Side() for _ in EDGES_S] for _ in range(2))
 
     def add(self, left: Floats, low: Floats, high: Floats, leads: NDArray[np.intp]) -> None:
         """Add a day's errors after correction and half-widths, (B, K) each, at these leads."""
         bins = self._bins[leads]
         for index in np.unique(bins):
             at = bins == index
-            self._below[index].append(_ratios(-left[:, at], low[:, at]))
-            self._above[index].append(_ratios(left[:, at], high[:, at]))
+            self._below[index].add(_ratios(-left[:, at], low[:, at]))
+            self._above[index].add(_ratios(left[:, at], high[:, at]))
 
     def factors(self) -> tuple[Floats, Floats]:
-        """Factors of the two half-widths that a tenth of the outcomes exceeds, (D,) each."""
-        sides = []
-        for ratios in (self._below, self._above):
-            found = np.array([_factor(bin_) for bin_ in ratios])
-            used = np.unique(self._bins)
-            sides.append(np.interp(self._bins, used, found[used]))
-        return sides[0], sides[1]
+        """Factors of the two half-widths, (D,) each, fitted anew."""
+        for side in (*self._below, *self._above):
+            side.fit()
+        below, above = (
+            np.array([sides[index].factor for index in self._bins])
+            for sides in (self._below, self._above)
+        )
+        return below, above
 
 
 def _ratios(beyond: Floats, half: Floats) -> Floats:
@@ -219,10 +246,3 @@ def _ratios(beyond: Floats, half: Floats) -> Floats:
     wide = np.nan_to_num(half) > WIDE_FRAC * max(float(np.nanmax(half, initial=0.0)), 1e-9)
     known = wide & np.isfinite(beyond)
     return beyond[known] / half[known]
-
-
-def _factor(ratios: deque[Floats]) -> float:
-    pooled = np.concatenate(list(ratios)) if ratios else np.empty(0)
-    if len(pooled) == 0:
-        return 1.0
-    return float(np.quantile(pooled, 1.0 - BEYOND_FRAC).clip(*WIDTH_LIMITS))

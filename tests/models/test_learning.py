@@ -101,7 +101,7 @@ def test_the_band_is_scaled_to_hold_four_fifths() -> None:
     half = np.full((HOURS, len(leads)), 0.3)
     for _ in range(42):
         band.add(rng.normal(0, 1.0, half.shape), half, 2 * half, leads)
-    below, above = band.factors()
+        below, above = band.factors()
     assert 0.3 * below == pytest.approx(np.full(PER_DAY, 1.28), rel=0.1)
     assert 0.6 * above == pytest.approx(np.full(PER_DAY, 1.28), rel=0.1)
 
