@@ -51,11 +51,11 @@ def again(bench: Bench, process: "subprocess.Popen[bytes]") -> "subprocess.Popen
     return bench.start()
 
 
-def test_stopped_and_manual_stay_until_they_are_ordered_otherwise(bench: Bench) -> None:
+def test_stopped_stays_until_it_is_ordered_otherwise(bench: Bench) -> None:
     process = bench.start()
     wait_for(lambda: mode(bench)[0] == "auto", lambda: mode(bench))
-    for ordered, op in (("stopped", "stopped"), ("manual", "manual"), ("auto", "auto")):
-        order(bench, "mode.set", {"mode": op})
+    for ordered in ("stopped", "auto"):
+        order(bench, "mode.set", {"mode": ordered})
         process = again(bench, process)  # at once: what is accepted is on the disk
         wait_for(lambda: mode(bench)[0] not in ("", "starting"))
         assert mode(bench)[0] == ordered
