@@ -110,6 +110,8 @@ bench-store: venv
 	$(BIN)/python -m bench.store
 
 bench-kills: venv
+	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] \
+	  || $(SUDO) apt-get install -qy --no-install-recommends mosquitto
 	$(BIN)/python -m bench.kills
 
 clean:

@@ -3,11 +3,12 @@
 The bench's plant runs in real time in this process; `nanogrid run` is another that is killed with
 SIGKILL and started again. The grid comes and goes and the battery is nearly empty, so that the
 generator starts and stops; for a part of the time manual mode and a tighter export limit are
-ordered through the local socket. After each restart are compared: the mode with what was ordered,
-the generator's timers with the plant's own record of the run request, energy counters with the
-plant's books, event and sequence numbers with the look before; the database is checked. In between
-the plant counts broken limits. Half of the kills meet a set that is started by relay, half one that
-is started over its bus.
+ordered through the local socket, and a supervisor numbers its commands over MQTT. After each
+restart are compared: the mode with what was ordered, the generator's timers with the plant's own
+record of the run request, energy counters with the plant's books, event numbers with the look
+before, the supervisor's number with the one it used last; the database is checked. In between the
+plant counts broken limits. Half of the kills meet a set that is started by relay, half one that is
+started over its bus.
 
     python -m bench.kills [--kills 100] [--seed 1] [--folder out/kills]
 """
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.kills_store import Left, look, problems
+from bench.kills_supervisor import SOURCE, Supervisor, broker
 from bench.kills_truth import COUNTED, TOLERANCE_S, Life, Run, Truth, runs, short
 from bench.live_site import running
 from firmware.local_client import LocalError, ask, ask_status
@@ -101,7 +103,7 @@ def main() -> int:
 def campaign(folder: Path, start: str, kills: int, chance: random.Random) -> int:
     """One site and its kills; prints a row for each, returns how many things did not hold."""
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("state.db*"):
+    for old in [*folder.glob("state.db*"), *folder.glob("*.energy")]:
         old.unlink()
     outages = [
         {"from_h": at_s / 3600.0, "to_h": (at_s + OUTAGE_S) / 3600.0}
@@ -115,16 +117,21 @@ def campaign(folder: Path, start: str, kills: int, chance: random.Random) -> int
     }
     if start != "relay":
         changes["gpio"] = {"generator_relay_pin": None}
-    plant = {"battery": {"initial_soc_frac": 0.16}}
-    with running(folder, changes, others={"outage": outages, "plant": plant}) as bench:
-        truth = Truth(bench.world)
-        bench.world.watchers.append(truth.watch)
-        killer = Killer(bench.command, bench.environment, folder, truth, chance)
-        bad = 0
-        for number in range(1, kills + 1):
-            found = killer.kill(number)
-            bad += len(found.problems)
-            print(found.line(), flush=True)
+    changes["commands"] = {"source": [{"name": SOURCE, "role": "supervisor"}]}
+    others = {"outage": outages, "plant": {"battery": {"initial_soc_frac": 0.16}}}
+    with broker(folder) as port:
+        changes["mqtt"] = {"host": "127.0.0.1", "port": port}
+        with running(folder, changes, others=others) as bench:
+            truth = Truth(bench.world)
+            bench.world.watchers.append(truth.watch)
+            supervisor = Supervisor(port, bench.world.loaded.site.site.name)
+            killer = Killer(bench.command, bench.environment, folder, truth, chance, supervisor)
+            bad = 0
+            for number in range(1, kills + 1):
+                found = killer.kill(number)
+                bad += len(found.problems)
+                print(found.line(), flush=True)
+            supervisor.close()
     goes_on_s = COOL_DOWN_S + TOLERANCE_S
     said = short(runs(truth.edges, killer.lives, goes_on_s), MIN_RUN_S, MIN_REST_S)
     said += [f"{name}: {count} times" for name, count in truth.violations().items() if count]
@@ -145,9 +152,10 @@ class Killer:
         folder: Path,
         truth: Truth,
         chance: random.Random,
+        supervisor: Supervisor,
     ) -> None:
         self._command, self._environment, self._folder = command, environment, folder
-        self._truth, self._chance = truth, chance
+        self._truth, self._chance, self._supervisor = truth, chance, supervisor
         self._socket = folder / "nanogrid.sock"
         self.lives: list[Life] = []
         self._left: Left | None = None
@@ -155,7 +163,7 @@ class Killer:
         self._last: dict[str, Any] | None = None  # command
         self._number: int | None = None  # of it, among those accepted
         self._began_s = time.monotonic()
-        self._first_s = float("inf")  # of the first process
+        self._first_s = (float("inf"), float("inf"))  # within, a device's register was first read
         self._counted = dict.fromkeys(COUNTED, 0.0)
 
     def kill(self, number: int) -> Finding:
@@ -163,7 +171,6 @@ class Killer:
         away_s = self._chance.uniform(0.0, AWAY_S)
         time.sleep(away_s)
         start_s = time.monotonic()
-        self._first_s = min(self._first_s, start_s)
         found = Finding(number, start_s - self._began_s, 0.0, away_s)
         with (self._folder / "controller.log").open("ab") as log:
             process = subprocess.Popen(self._command, env=self._environment, stderr=log)
@@ -191,6 +198,7 @@ class Killer:
             return None
         ready_s = time.monotonic()
         self._compare(status, ready_s, found)
+        self._supervise(found)
         self._order(found)
         time.sleep(self._chance.uniform(0.0, LONG_S))
         return ready_s
@@ -281,11 +289,26 @@ class Killer:
             ack = ask(self._socket, {"ack": known})["ack"]
         if ack["status"] not in ("accepted", "done"):
             raise LocalError(f"{op}: {ack['status']}: {ack['reason']}")
-        before, self._number, self._last = self._number, ack["gen"], order
+        self._last = order
+        self._accepted(ack)
+
+    def _accepted(self, ack: Mapping[str, Any]) -> None:
+        """Raises LocalError unless the site counts one command more than before."""
+        before, self._number = self._number, ack["gen"]
         if before is not None and self._number != before + 1:
             raise LocalError(
-                f"{op}: accepted as number {self._number}, the one before was {before}"
+                f"{ack['op']}: accepted as number {self._number}, the one before was {before}"
             )
+
+    def _supervise(self, found: Finding) -> None:
+        """The supervisor's last number is used up, and its next one is good."""
+        ack, said = self._supervisor.look()
+        found.problems += said
+        try:
+            if ack is not None:
+                self._accepted(ack)
+        except LocalError as error:
+            found.problems.append(f"supervisor: {error}")
 
     def _repeat(self, found: Finding) -> None:
         """Give the last command once more: it counts once, in whatever process it comes."""
@@ -305,6 +328,10 @@ class Killer:
         if now is None or now.saved_s is None:
             return
         self._left = now
+        if now.metered:
+            self._first_s = min(self._first_s, (start_s, ready_s or kill_s))
+        if (seq := now.sequences.get(SOURCE)) != self._supervisor.seq:
+            found.problems.append(f"kept number {seq}, accepted was {self._supervisor.seq}")
         if now.saved_s < start_s:  # it was killed before its first commit
             return
         if kill_s - now.saved_s > FLUSH_S + LATE_S:
@@ -313,7 +340,7 @@ class Killer:
             kwh = self._truth.kwh(name, now.saved_s)
             slack_kwh = TOLERANCE_KWH + TOLERANCE_FRAC * kwh
             if name in REGISTERED:
-                least = most = kwh - self._truth.kwh(name, self._first_s)
+                most, least = (kwh - self._truth.kwh(name, first_s) for first_s in self._first_s)
                 slack_kwh += REGISTER_KWH * len(self.lives)
             else:
                 most = self._counted[name] + kwh - self._truth.kwh(name, start_s)

@@ -18,6 +18,7 @@ class Left:
     events: list[tuple[int, float, str]]  # number, UTC, text
     sequences: dict[str, int]  # last sequence number per source
     saved_s: float | None  # monotonic, of the checkpoint
+    metered: bool = False  # a device's energy register was read before it
 
 
 def look(path: Path) -> Left | None:
@@ -38,6 +39,7 @@ def _read(connection: sqlite3.Connection) -> Left | None:
     if "checkpoint" not in tables:
         return None
     saved = connection.execute("SELECT content FROM checkpoint").fetchone()
+    content = json.loads(saved[0]) if saved else {}
     return Left(
         str(integrity),
         dict(connection.execute("SELECT name, kwh FROM counter")),
@@ -45,7 +47,8 @@ def _read(connection: sqlite3.Connection) -> Left | None:
         dict(connection.execute("SELECT source, seq FROM sequence"))
         if "sequence" in tables
         else {},
-        json.loads(saved[0])["t_s"] if saved else None,
+        content.get("t_s"),
+        any(kwh is not None for kwh in content.get("registers_kwh", ())),
     )
 
 
