@@ -12,6 +12,7 @@ import click
 
 from firmware.bad_input import BadInput
 from firmware.config import SiteError, load_site
+from firmware.forecast_plot import draw
 from models.forecaster import Forecaster, Forecasts
 from models.history import History, HistoryError, Target, format_utc, read_history, read_origins
 
@@ -49,7 +50,12 @@ CLEAR_NOON_W_M2 = 1000.0  # what "capacity" means for a column of irradiance
 @click.option(
     "--weights", type=click.Path(path_type=Path), help="A .tflite with its .json beside it."
 )
-@click.option("--no-learning", is_flag=True, help="Do not adjust to the site's last four weeks.")
+@click.option("--no-learning", is_flag=True, help="Do not adjust to what the site has shown.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    help="SVG of up to six of the forecasts, with what came as far as the history knows it.",
+)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="The forecasts' file; default: stdout."
 )
@@ -62,6 +68,7 @@ def forecast(
     column: str | None,
     weights: Path | None,
     no_learning: bool,
+    plot: Path | None,
     output: Path | None,
 ) -> None:
     """Forecast PV or load: p10, p50 and p90 in the unit of the history, for each origin.
@@ -81,6 +88,11 @@ def forecast(
     with _progress(len(origins)) as advance:
         made = forecaster.forecast_many(history, origins, steps, advance)
     _write(output, _rows(history, origins, made))
+    if plot is not None:
+        try:
+            plot.write_text(draw(history, origins, made, f"{target} {name}"), encoding="utf-8")
+        except OSError as error:
+            raise click.ClickException(f"{plot}: {error.strerror}") from None
     for line in _summary(origins, made):
         click.echo(line, err=True)
 

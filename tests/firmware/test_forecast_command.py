@@ -4,6 +4,7 @@ import csv
 import gzip
 import importlib.util
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -130,6 +131,20 @@ def test_an_unwritable_output_is_a_failure(tmp_path: Path) -> None:
     )
     assert done.exit_code == 1
     assert "out.csv: No such file or directory" in done.stderr
+
+
+def test_a_plot_shows_band_and_truth(tmp_path: Path) -> None:
+    plot = tmp_path / "load.svg"
+    done = _run(
+        *("--target", "load", "--history", _history(tmp_path, days=10)),
+        *("--origins", _origins(tmp_path, "2024-05-02T00:00:00Z", "2034-05-02T00:00:00Z")),
+        *("-o", tmp_path / "out.csv", "--plot", plot),
+    )
+    assert done.exit_code == 0
+    root = ElementTree.parse(plot).getroot()
+    classes = [item.get("class") for item in root.iter() if item.get("class")]
+    assert classes == ["band", "truth", "p50"] * 2
+    assert "nan" not in plot.read_text()
 
 
 def test_training_without_tensorflow_says_how_to_get_it(
