@@ -225,6 +225,23 @@ def test_a_phone_needs_no_sideways_scrolling(browser: webdriver.Chrome, house: H
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+@pytest.mark.parametrize("width", [360, 800, 1280])
+def test_the_days_totals_stay_in_their_places(
+    browser: webdriver.Chrome, house: House, width: int
+) -> None:
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        opened(browser, house.url)
+        too_wide = browser.execute_script(
+            "return [...document.querySelectorAll('.tiles strong')].filter((e) => {"
+            " e.textContent = '\u2212123.45 EUR'; return e.scrollWidth > e.clientWidth; }).length"
+        )
+        assert too_wide == 0
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_a_port_that_is_taken_is_one_line_and_shown(house: House) -> None:
     page, metrics = house.status()["servers"]
     assert page == {"name": "page", "url": house.url, "problem": None}
