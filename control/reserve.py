@@ -1,8 +1,8 @@
 """How much energy a plan keeps for a day that turns out worse than its forecast's median.
 
 The forecast's band says how far load and sun may be off. A kWh that is then missing is not served
-unless something else can serve it: the grid at once, a generator after its rest and start, nothing
-on an island without one. So the reserve after each step is what a bad day, one in ten, would take
+unless something else can serve it: the grid at once, a generator after its rest, nothing on an
+island without one. So the reserve after each step is what a bad day, one in ten, would take
 more than foreseen until help is there; a kWh short of it costs what it would then fail to serve.
 """
 

@@ -20,7 +20,7 @@ from firmware.tariff import Tariff
 ISLAND_VALUE_FRAC = 0.8  # of what a stored kWh saves in fuel: it may also meet a sunny day
 INFINITE_H = 1e4
 ALONE_H = 12.0  # an island without a generator gets through a night
-START_H = 0.25  # until a generator that may start carries the load, with room to spare
+READY_H = 1.0  # a generator whose rest is shorter starts before the battery is empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def build_instance(
 
 
 def day_reserve(site: Site, forecast: Forecast, situation: Situation) -> Reserve:
-    """What the plan keeps for a day worse than the forecast's median: on islands only."""
+    """What the plan keeps for a day worse than its median: on islands that help is far from."""
     battery = site.battery[0] if site.battery else None
     usable_kwh = 0.0
     if battery is not None and situation.soc_frac is not None:
@@ -92,7 +92,8 @@ def day_reserve(site: Site, forecast: Forecast, situation: Situation) -> Reserve
     if site.grid is not None and situation.grid_present:
         help_after_h = 0.0
     elif site.generator and situation.generator_usable:
-        help_after_h = START_H + site.generator[0].min_rest_s / 3600.0
+        rest_h = site.generator[0].min_rest_s / 3600.0
+        help_after_h = rest_h if rest_h > READY_H else 0.0
     return reserve(
         forecast.load,
         forecast.pv,

@@ -172,8 +172,13 @@ def test_the_reserve_for_a_bad_day_is_kept_on_islands_and_told(site: Site) -> No
     assert not beside_grid.kwh.any()
     alone = situation(grid_present=False, generator_usable=False)
     with_set = situation(grid_present=False, generator_usable=True)
-    most, some = (day_reserve(site, forecast(now), now).kwh for now in (alone, with_set))
-    assert most[0] > some[0] > 0.0
+    tired = site.generator[0].model_copy(update={"min_rest_s": 4 * 3600.0})
+    resting = site.model_copy(update={"generator": (tired,)})
+    most, some, none = (
+        day_reserve(at, forecast(now), now).kwh
+        for at, now in ((site, alone), (resting, with_set), (site, with_set))
+    )
+    assert most[0] >= some[0] > none[0] == 0.0
     problem = instance(site, grid_present=False, generator_usable=False)
     assert problem.reserve_kwh.tolist() == most.tolist()
     schedule, cost, how = plan_day(site, problem, None, spent=lambda _: False, iterations=2)
