@@ -1,6 +1,7 @@
 """The `nanogrid` command: subcommands load on first use, so that each starts fast."""
 
 import importlib
+import os
 import sys
 from importlib.metadata import entry_points, version
 from typing import Any, NoReturn
@@ -57,6 +58,9 @@ class LazyGroup(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Run as a program: an error is one line, its exit status 2 for bad input."""
+        # Before numpy is loaded, here and in child processes: on small matrices the threads of its
+        # linear algebra wait for each other for longer than they work, and take the loop's cores.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         try:
             status = super().main(*args, **{**kwargs, "standalone_mode": False})
         except click.exceptions.NoArgsIsHelpError as error:
