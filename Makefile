@@ -90,8 +90,17 @@ bench-plan: venv
 	$(BIN)/pip install -q --prefer-binary -e '.[bench]'
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.plan
 
-bench-forecast: venv
-	$(BIN)/python -m bench.forecast
+.PHONY: bench-forecast-quick
+bench-forecast-quick: venv
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.forecast --quick
+
+# TensorFlow gets a virtual environment of its own: it trains the weights that leave a set out.
+bench-forecast: | $(VENV)-train/bin/python
+	$(VENV)-train/bin/pip install -q --prefer-binary -e '.[train]' lightgbm
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(VENV)-train/bin/python -m bench.forecast
+
+$(VENV)-train/bin/python:
+	$(PYTHON) -m venv $(VENV)-train
 
 bench-fuzzy: dev
 	$(BIN)/pip install -q --prefer-binary -e '.[bench]'

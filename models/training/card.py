@@ -87,8 +87,8 @@ the median. p10 and p90 are trained on the pinball loss.
 **Use.** PV power or global irradiance, and the load of one house, on grids of 5 to 60 min.
 
 **Limits.** Trained on few places (Denmark, California, Sydney, Switzerland): large buildings and
-strong weekly patterns are foreign to it, and its band is not calibrated to any site: mixing with
-simple forecasts and scaling the band is left to `models/learning.py`, on site. It knows no weather
+strong weekly patterns are foreign to it, and its band is not calibrated to any site: correcting it
+and scaling the band is left to `models/correction.py` and `models/learning.py`, on site. It knows no weather
 service. The first week of a site is left to simple forecasts. Licences of the data are listed per
 model; the Swiss set (CC BY-SA 4.0) asks for attribution.
 
