@@ -1,0 +1,235 @@
+"""What a street gains when its houses plan their storage with each other and trade.
+
+Run as `python -m bench.community [SET:CASE]... [--weeks N] [--rounds N]`. Every slot each house
+forecasts its own day, answers a few rounds of announcements (`control.neighbours`), and puts one
+order into the slot's book; the book is cleared by `control.market` before the slot begins. In the
+slot the batteries follow measured load and PV; what differs from the trades is bought and sold
+outside. Nobody sees the future and nobody is the centre.
+
+Share of gain = (alone - this) / (alone - bound): alone is every house for itself with the
+self-consumption rule (on an island: with what is left traded), the bound one linear programme over
+all houses and the week with perfect foresight.
+"""
+
+from dataclasses import dataclass, field
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from bench.community_bound import bound, rule_cost
+from bench.community_forecast import Forecaster
+from bench.community_sets import CASES, Community, Floats, load_case
+from control.market import clear
+from control.market_book import Book, Order
+from control.neighbours import (
+    Agreed,
+    Market,
+    Outlook,
+    Storage,
+    announcement,
+    follow,
+    keep_within_reach,
+    respond,
+    value_of_energy,
+)
+
+ETA = float(np.sqrt(0.90))
+LOWEST_KWH, CAPACITY_KWH, START_KWH, POWER_KW = 0.64, 6.4, 3.2, 5.0
+FEE_PER_KWH = 0.01
+FIRST_ROUNDS = 20  # of a week: nobody has announced anything yet
+SIGMA_FACTOR = 4.0  # the spread in which houses take each other's moves, over the forecasts' error
+MOVERS_FRAC = 0.5  # of the houses are taken to move alike
+UNIT = 100_000  # of the market's prices per currency unit
+
+
+@dataclass
+class Result:
+    """Sums over the weeks, in currency, kWh and house-weeks."""
+
+    cost: float = 0.0
+    alone: float = 0.0
+    bound: float = 0.0
+    traded_kwh: float = 0.0
+    house_weeks: int = 0
+    budget_error: float = 0.0
+    gains: Floats = field(default_factory=lambda: np.zeros(0))  # per house, against no trading
+
+    @property
+    def share_of_gain(self) -> float:
+        """1 is the bound."""
+        return (self.alone - self.cost) / (self.alone - self.bound)
+
+
+def play(community: Community, weeks: int | None, rounds: int, progress: Progress) -> Result:
+    """All weeks of one case."""
+    result = Result(gains=np.zeros(community.houses))
+    chosen = community.weeks[:weeks]
+    task = progress.add_task(community.name, total=sum(last - first for first, last in chosen))
+    for first, last in chosen:
+        week = _Week(community, first)
+        for slot in range(first, last):
+            week.step(slot, rounds)
+            progress.advance(task)
+        value = ETA * float(community.retail_per_kwh.min())
+        left = value * (week.stored_kwh - week.began_kwh)
+        result.cost += week.cost - float(left.sum())
+        result.budget_error = max(result.budget_error, abs(week.cost - float(week.bills.sum())))
+        result.gains += week.without - week.bills
+        result.alone += rule_cost(community, first, last)
+        result.bound += bound(community, first, last)
+        result.traded_kwh += week.traded_kwh
+        result.house_weeks += community.houses
+    return result
+
+
+class _Week:
+    """One week of a street, slot by slot."""
+
+    def __init__(self, community: Community, first: int) -> None:
+        self._community = community
+        has = np.array(community.batteries)
+        self._storage = Storage(
+            lowest_kwh=np.full(community.houses, LOWEST_KWH),
+            highest_kwh=np.where(has, CAPACITY_KWH, LOWEST_KWH),
+            charge_max_kw=np.where(has, POWER_KW, 0.0),
+            discharge_max_kw=np.where(has, POWER_KW, 0.0),
+            efficiency_frac=ETA,
+        )
+        self._forecaster = Forecaster(community)
+        self._sigma_kw = SIGMA_FACTOR * self._forecaster.error_kw(first)
+        self.began_kwh = np.where(has, START_KWH, LOWEST_KWH)
+        self.stored_kwh = self.began_kwh
+        self._plan_kwh: Floats | None = None
+        self.cost = self.traded_kwh = 0.0
+        self.bills = np.zeros(community.houses)
+        self.without = np.zeros(community.houses)  # the same power, all of it traded outside
+
+    def step(self, slot: int, rounds: int) -> None:
+        """Plan, trade, live through one slot."""
+        community = self._community
+        net_kw = self._forecaster.net_kw(slot)
+        outlook = self._outlook(slot, len(net_kw))
+        announced_kw = self._announced(outlook, net_kw, rounds)
+        assert self._plan_kwh is not None
+        bought_kw, price = self._trade(slot, announced_kw[0])
+        market = Market(outlook, announced_kw.sum(axis=1), announced_kw, movers=1.0)
+        value = value_of_energy(self._storage, market, net_kw)
+        buy, sell = float(outlook.buy_per_kwh[0]), community.feed_in_per_kwh
+        measured_kw = community.load_kw[slot] - community.pv_kw[slot]
+        change_kwh = follow(
+            self._storage,
+            Agreed(bought_kw, buy, sell),
+            measured_kw,
+            self.stored_kwh,
+            value,
+            community.step_h,
+        )
+        drawn_kw = measured_kw + self._storage.power_kw(change_kwh, community.step_h)
+        self.stored_kwh = self.stored_kwh + change_kwh
+        self._settle(drawn_kw, bought_kw, price, buy, sell)
+
+    def _outlook(self, slot: int, steps: int) -> Outlook:
+        prices = self._community.retail_per_kwh
+        ahead = np.minimum(np.arange(slot, slot + steps), len(prices) - 1)
+        return Outlook(
+            step_h=self._community.step_h,
+            buy_per_kwh=prices[ahead],
+            sell_per_kwh=np.full(steps, self._community.feed_in_per_kwh),
+            sigma_kw=self._sigma_kw,
+            fee_per_kwh=FEE_PER_KWH,
+            energy_value_per_kwh=ETA * float(prices.min()),
+        )
+
+    def _announced(self, outlook: Outlook, net_kw: Floats, rounds: int) -> Floats:
+        """The rounds: all answer what all announced last, a little ahead of where it was going."""
+        storage, houses = self._storage, self._community.houses
+        plan_kwh = None
+        announced_kw = net_kw
+        if self._plan_kwh is not None:
+            shifted = np.vstack([self._plan_kwh[1:], self._plan_kwh[-1:]])
+            plan_kwh = keep_within_reach(storage, outlook.step_h, self.stored_kwh, shifted)
+            announced_kw = announcement(storage, outlook.step_h, net_kw, plan_kwh)
+        before_kw = announced_kw
+        for number in range(rounds if self._plan_kwh is not None else FIRST_ROUNDS):
+            ahead_kw = announced_kw + number / (number + 3) * (announced_kw - before_kw)
+            movers = max(1.0, MOVERS_FRAC * houses)
+            market = Market(outlook, ahead_kw.sum(axis=1), ahead_kw, movers)
+            answer = respond(storage, market, net_kw, self.stored_kwh, plan_kwh)
+            before_kw, announced_kw = announced_kw, answer.drawn_kw
+            plan_kwh = answer.stored_kwh
+        self._plan_kwh = plan_kwh
+        return announced_kw
+
+    def _trade(self, slot: int, wanted_kw: Floats) -> tuple[Floats, float]:
+        """Power bought (> 0) and sold by each house, and the price that buyers pay."""
+        community = self._community
+        floor = round(UNIT * community.feed_in_per_kwh)
+        ceiling = round(UNIT * community.retail_per_kwh[slot])
+        names = [f"house-{house:02}" for house in range(community.houses)]
+        wanted_wh = np.rint(1000.0 * community.step_h * wanted_kw).astype(int)
+        orders = tuple(
+            Order(name, "buy", ((ceiling, int(wh)),))
+            if wh > 0
+            else Order(name, "sell", ((floor, int(-wh)),))
+            for name, wh in zip(names, wanted_wh, strict=True)
+            if wh != 0
+        )
+        seed = slot.to_bytes(32, "big")
+        fee = round(UNIT * FEE_PER_KWH)
+        clearing = clear(Book(slot, seed, fee, floor, ceiling, orders))
+        bought_kw = np.zeros(community.houses)
+        for trade in clearing.trades:
+            power_kw = trade.wh / 1000.0 / community.step_h
+            bought_kw[names.index(trade.buyer)] += power_kw
+            bought_kw[names.index(trade.seller)] -= power_kw
+        return bought_kw, (clearing.price or 0) / UNIT
+
+    def _settle(
+        self, drawn_kw: Floats, bought_kw: Floats, price: float, buy: float, sell: float
+    ) -> None:
+        step_h = self._community.step_h
+        beyond_kw = drawn_kw - bought_kw
+        outside = step_h * np.where(beyond_kw > 0, buy, sell) * beyond_kw
+        trades = step_h * np.where(bought_kw > 0, price, price - FEE_PER_KWH) * bought_kw
+        traded_kwh = step_h * float(np.maximum(bought_kw, 0.0).sum())
+        self.bills += outside + trades
+        self.without += step_h * np.where(drawn_kw > 0, buy, sell) * drawn_kw
+        self.cost += float(outside.sum()) + FEE_PER_KWH * traded_kwh
+        self.traded_kwh += traded_kwh
+
+
+@click.command()
+@click.argument("cases", nargs=-1)
+@click.option("--weeks", type=click.IntRange(1), help="Only the first so many.")
+@click.option("--rounds", default=3, show_default=True, help="Announcements per house and slot.")
+def main(cases: tuple[str, ...], weeks: int | None, rounds: int) -> None:
+    """Play CASES (such as fontana5:tou_fit05; default: all) and print the table."""
+    table = Table("case", "cost", "alone", "bound", "share of gain", "traded", "worst house")
+    wanted = cases or tuple(f"{name}:{case}" for name in CASES for case in CASES[name])
+    with Progress(console=Console(stderr=True)) as progress:
+        for case in wanted:
+            name, _, tariff = case.partition(":")
+            if tariff not in CASES.get(name, ()):
+                raise click.BadParameter(f"{case}: no such case; allowed: SET:CASE of {CASES}")
+            result = play(load_case(name, tariff), weeks, rounds, progress)
+            per = result.house_weeks
+            table.add_row(
+                case,
+                *(f"{x / per:.3f}" for x in (result.cost, result.alone, result.bound)),
+                f"{result.share_of_gain:.1%}",
+                f"{result.traded_kwh / per:.1f}",
+                f"{result.gains.min():+.2f}",
+            )
+            if result.budget_error > 1e-6:
+                raise click.ClickException(f"{case}: bills and cost differ: {result.budget_error}")
+    Console().print(table)
+    Console().print(
+        "Costs and kWh per house and week; worst house: what trading gained it at least"
+    )
+
+
+if __name__ == "__main__":
+    main()
