@@ -88,9 +88,9 @@ the median. p10 and p90 are trained on the pinball loss.
 
 **Limits.** Trained on few places (Denmark, California, Sydney, Switzerland): large buildings and
 strong weekly patterns are foreign to it, and its band is not calibrated to any site: correcting it
-and scaling the band is left to `models/correction.py` and `models/learning.py`, on site. It knows no weather
-service. The first week of a site is left to simple forecasts. Licences of the data are listed per
-model; the Swiss set (CC BY-SA 4.0) asks for attribution.
+and scaling the band is left to `models/correction.py` and `models/learning.py`, on site. It knows
+no weather service. The first week of a site is left to simple forecasts. Licences of the data are
+listed per model; the Swiss set (CC BY-SA 4.0) asks for attribution.
 
 **Files.** `<target>.tflite` is what runs; `<target>_float.tflite` is the same network before
 quantisation, for comparison. Each has its description beside it (.json), with checksum and shapes.
