@@ -15,6 +15,10 @@ class LocalError(Exception):
     """The service does not answer; the message is one line that says why."""
 
 
+class UnansweredError(LocalError):
+    """The request was sent and not answered: it may have been followed, or still be."""
+
+
 def ask_status(path: Path) -> dict[str, Any]:
     """Return the newest status document, with `age_s` of its cycle. Raises LocalError."""
     answer = ask(path, {"get": "status"})
@@ -26,14 +30,18 @@ def ask_status(path: Path) -> dict[str, Any]:
 
 def ask(path: Path, request: dict[str, Any]) -> dict[str, Any]:
     """Return the service's answer to `request`. Raises LocalError, also for what it refuses."""
-    try:
-        line = _exchange(path, json.dumps(request).encode() + b"\n")
-    except (ConnectionRefusedError, FileNotFoundError):
-        raise LocalError(f"{path}: no service is running here") from None
-    except TimeoutError:
-        raise LocalError(f"{path}: the service does not answer") from None
-    except OSError as error:
-        raise LocalError(f"{path}: {error.strerror or error}") from None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+        link.settimeout(TIMEOUT_S)
+        try:
+            _connect(link, str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            raise LocalError(f"{path}: no service is running here") from None
+        except OSError as error:
+            raise LocalError(_failure(path, error)) from None
+        try:
+            line = _exchange(link, json.dumps(request).encode() + b"\n")
+        except OSError as error:
+            raise UnansweredError(_failure(path, error)) from None
     try:
         answer: dict[str, Any] = json.loads(line)
         if not answer["ok"]:
@@ -43,8 +51,14 @@ def ask(path: Path, request: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _not_ours(path: Path) -> LocalError:
-    return LocalError(f"{path}: the answer is cut short or not ours")
+def _failure(path: Path, error: OSError) -> str:
+    if isinstance(error, TimeoutError):
+        return f"{path}: the service does not answer"
+    return f"{path}: {error.strerror or error}"
+
+
+def _not_ours(path: Path) -> UnansweredError:
+    return UnansweredError(f"{path}: the answer is cut short or not ours")
 
 
 def _connect(link: socket.socket, path: str) -> None:
@@ -61,13 +75,10 @@ def _connect(link: socket.socket, path: str) -> None:
             return
 
 
-def _exchange(path: Path, request: bytes) -> bytes:
+def _exchange(link: socket.socket, request: bytes) -> bytes:
     """Send one line, return all that comes. Raises OSError."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
-        link.settimeout(TIMEOUT_S)
-        _connect(link, str(path))
-        link.sendall(request)
-        received = bytearray()
-        while len(received) < ANSWER_BYTES and (part := link.recv(1 << 16)):
-            received += part
+    link.sendall(request)
+    received = bytearray()
+    while len(received) < ANSWER_BYTES and (part := link.recv(1 << 16)):
+        received += part
     return bytes(received)

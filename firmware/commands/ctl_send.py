@@ -13,12 +13,13 @@ import click
 
 from firmware.bad_input import BadInput
 from firmware.commands.status import DEFAULT_SOCKET, socket_path
-from firmware.local_client import LocalError, ask
+from firmware.local_client import LocalError, UnansweredError, ask
 
 VALID_S = 60  # a command that has not arrived by then is void
 ANSWER_S = 10.0  # a service that runs has accepted or refused long before
 EFFECT_S = 60.0  # after this nobody watches any more what comes of it
 POLL_S = 0.1
+MAY_COUNT = "the order may still take effect: see nanogrid status"
 PENDING, STANDING = ("received",), ("accepted",)
 FAILURES = ("rejected", "failed", "expired", "superseded")
 
@@ -109,7 +110,8 @@ def deliver(op: str, args: dict[str, Any], way: Way) -> None:
     if last["status"] in FAILURES:
         raise SystemExit(1)
     if last["status"] in PENDING:
-        raise click.ClickException(f"{path}: taken, but not answered within {ANSWER_S:g} s")
+        late = f"taken, but not answered within {ANSWER_S:g} s"
+        raise click.ClickException(f"{path}: {late}; {MAY_COUNT}")
 
 
 def _addressed(envelope: dict[str, Any], way: Way) -> str:
@@ -163,6 +165,8 @@ def _ask(path: Path, request: dict[str, Any]) -> list[dict[str, Any]]:
     try:
         answer = ask(path, request)
         return [*answer["earlier"], answer["ack"]]
+    except UnansweredError as error:
+        raise click.ClickException(f"{error}; {MAY_COUNT}") from None
     except LocalError as error:
         raise click.ClickException(str(error)) from None
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from firmware import small_server
+from firmware import local_client, small_server
 from firmware.cli import cli
 from firmware.commands import ctl_send
 from firmware.commands.ctl import ctl
@@ -259,13 +260,29 @@ def test_what_stays_accepted_is_fine_and_what_is_never_answered_is_not(
     service.fate = [("received", "")]
     result = service.ctl("replan")
     assert result.exit_code == 1
-    assert "not answered within" in result.stderr
+    assert "not answered within 0.1 s; the order may still take effect" in result.stderr
 
 
 def test_no_service(tmp_path: Path) -> None:
     result = run("replan", "--socket", tmp_path / "absent")
     assert result.exit_code == 1
     assert "no service is running here" in result.stderr
+    assert "may still" not in result.stderr
+
+
+def test_a_hung_service_may_follow_the_order_when_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_client, "TIMEOUT_S", 0.2)
+    with socket.socket(socket.AF_UNIX) as hung:
+        hung.bind(str(tmp_path / "x"))
+        hung.listen()
+        result = run("replan", "--socket", tmp_path / "x")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "the service does not answer; the order may still take effect" in result.stderr
+        link, _ = hung.accept()
+        with link:
+            assert b"plan.replan" in link.recv(4096)
 
 
 # --- for MQTT ------------------------------------------------------------------------------
