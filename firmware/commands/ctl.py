@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from firmware.commands.ctl_send import Operation, sent
+from firmware.commands.ctl_send import Operation, sent, with_address
 from firmware.commands.ctl_values import Duration, Power, Share, read_prices
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -19,7 +19,8 @@ def for_time(text: str, **more: Any) -> Callable[[F], F]:
 
 
 @click.group()
-def ctl() -> None:
+@with_address
+def ctl(config: Path | None, socket: Path | None) -> None:
     """Order the running service to do something, as a local operator.
 
     Every order goes to the service's Unix socket, so none needs a broker: who may write to that

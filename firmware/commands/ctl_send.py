@@ -41,9 +41,12 @@ class Way:
     seq: int | None
 
 
-OPTIONS = (
+ADDRESS = (
     click.option("--config", type=File, help="The service's site file."),
     click.option("--socket", type=File, help=f"The service's socket.  [default: {DEFAULT_SOCKET}]"),
+)
+OPTIONS = (
+    *ADDRESS,
     click.option("--json", "as_json", is_flag=True, help="Acknowledgements as lines of JSON."),
     click.option("--no-wait", is_flag=True, help="End once the command is accepted or refused."),
     click.option(
@@ -63,6 +66,11 @@ OPTIONS = (
 )
 
 
+def with_address(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say where the service is, for those who write them before the order."""
+    return functools.reduce(lambda made, option: option(made), reversed(ADDRESS), function)
+
+
 def sent(function: Callable[..., Operation]) -> Callable[..., None]:
     """Send the operation that a subcommand returns; adds the options that all of them share."""
 
@@ -78,10 +86,17 @@ def sent(function: Callable[..., Operation]) -> Callable[..., None]:
         seq: int | None,
         **given: Any,
     ) -> None:
+        if config is None and socket is None:
+            config, socket = _address_of_group()
         way = Way(config, socket, as_json, not no_wait, printed, source, key, seq)
         deliver(*function(**given), way)
 
     return functools.reduce(lambda made, option: option(made), reversed(OPTIONS), command)
+
+
+def _address_of_group() -> tuple[Path | None, Path | None]:
+    group = click.get_current_context().parent
+    return (group.params["config"], group.params["socket"]) if group else (None, None)
 
 
 def deliver(op: str, args: dict[str, Any], way: Way) -> None:
@@ -120,8 +135,6 @@ def _addressed(envelope: dict[str, Any], way: Way) -> str:
 
     if way.source is None or way.seq is None:
         raise click.UsageError("--print needs --source and --seq")
-    if way.config is not None or way.socket is not None:
-        raise click.UsageError("--print needs neither --config nor --socket")
     envelope |= {"src": way.source, "seq": way.seq}
     if way.key is not None:
         envelope["sig"] = sign(envelope, _private_key(way.key))

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -116,6 +117,19 @@ def test_every_operation(service: Service, words: str, op: str, args: dict[str, 
     assert abs(command["iat"] - time.time()) < 60
 
 
+def test_where_the_service_is_may_come_before_the_order(service: Service) -> None:
+    elsewhere = service.path.with_name("absent")
+    assert run("--socket", service.path, "battery", "-2", "--for", "5m").exit_code == 0
+    assert run("--socket", elsewhere, "replan", "--socket", service.path).exit_code == 0
+    assert [command["op"] for command in service.commands] == ["battery.setpoint", "plan.replan"]
+    site = service.path.with_name("site.toml")
+    example = (Path(__file__).parents[2] / "examples" / "site.toml").read_text()
+    line = f'[local]\nsocket = "{service.path}"'
+    site.write_text(re.sub(r"^\[local\]\n.*$", line, example, flags=re.MULTILINE))
+    assert run("--config", site, "replan").exit_code == 0
+    assert run("--config", site, "replan", "--socket", elsewhere).exit_code == 1
+
+
 def test_prices(service: Service, tmp_path: Path) -> None:
     file = tmp_path / "prices.csv"
     file.write_text("from,buy,sell\n2026-05-13T18:00+02:00,0.42,-0.08\n\n2026-05-13T20:00,1,0\n")
@@ -193,8 +207,9 @@ def test_a_table_that_is_none(service: Service, tmp_path: Path, text: str, said:
         "replan --print --source A --seq 1",
         "pv-limit -1 --for 1h",
         "replan --print --source a --seq 1 --key /nowhere",
-        "replan --print --source a --seq 1 --socket x",
         "replan --config /nowhere",
+        "--config /nowhere replan",
+        "--config /nowhere",
     ],
 )
 def test_bad_input_is_one_line(words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -290,7 +305,7 @@ def test_a_hung_service_may_follow_the_order_when_it_goes_on(
 
 def test_an_envelope_to_publish(service: Service) -> None:
     words = ["battery", "-2", "--for", "30m", "--print", "--source", "supervisor-1", "--seq", "812"]
-    result = run(*words)
+    result = run(*words, "--config", "nowhere")  # needless, and harmless
     assert result.exit_code == 0
     found = json.loads(result.stdout)
     assert result.stdout.count("\n") == 1
