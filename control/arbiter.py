@@ -61,7 +61,7 @@ def _decide(group: list[Proposal]) -> Verdict | None:
             clips.append(f"{bound.level.title}: {bound.reason}")
             value = clamped
     losers = tuple(
-        f"{p.level.title} {p.value:.2f}: {p.reason}"
+        f"{p.level.title} {p.value:z.2f}: {p.reason}"
         for p in sane
         if p is not winner and p.value is not None
     )

@@ -158,7 +158,7 @@ def _loop(document: Document) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "?" if value is None else f"{value:.2f}"
+    return "?" if value is None else f"{value:z.2f}"
 
 
 def _percent(frac: float | None) -> str:

@@ -60,7 +60,7 @@ def in_words(quantity: str, value: float | None) -> str:
     if quantity == Quantity.RUN:
         return "run" if value >= 0.5 else "stop"
     if quantity == Quantity.LIMIT_KW:
-        return f"at most {value:.2f} kW"
+        return f"at most {value:z.2f} kW"
     direction = "idle" if abs(value) < 0.005 else "discharge" if value > 0 else "charge"
     return direction if direction == "idle" else f"{direction} {abs(value):.2f} kW"
 
@@ -119,6 +119,17 @@ def changes(cycles: Iterable[Replayed]) -> Iterator[Change]:
             if held.get(target) != now.get(target):
                 yield _change(replayed, target, held.get(target), now.get(target), why.get(target))
         held = now
+
+
+def visible(told: Iterable[Change]) -> Iterator[Change]:
+    """Leave out changes whose line would say what the setpoint's last line said."""
+    said: dict[tuple[str, Quantity], tuple[object, ...]] = {}
+    for change in told:
+        now = in_words(change.quantity, change.after), change.source, change.reason, change.clips
+        target = change.device, change.quantity
+        if said.get(target) != now:
+            yield change
+        said[target] = now
 
 
 def _change(

@@ -13,7 +13,7 @@ from firmware.commands.status import ask, socket_path
 from firmware.recording import Recording, RecordingError, own_version
 from firmware.replay import Replayed, replay
 from firmware.status import status, utc_text
-from firmware.why import changes, moment_of, sentences
+from firmware.why import changes, moment_of, sentences, visible
 
 EXPLAINED = ("format", "site", "version", "cycle", "utc", "mode", "orders", "setpoints", "alarms")
 
@@ -46,7 +46,12 @@ class Instant(click.ParamType[float]):
     help="Explain a recording instead of the running service.",
 )
 @click.option("--at", "at_utc_s", type=Instant(), help="Moment of the recording; default: its end.")
-@click.option("--changes", "all_changes", is_flag=True, help="Every change in the recording.")
+@click.option(
+    "--changes",
+    "all_changes",
+    is_flag=True,
+    help="Every change in the recording that two decimals show.",
+)
 def why(
     as_json: bool,
     config: Path | None,
@@ -113,7 +118,8 @@ def _tell_changes(recording: Recording, as_json: bool) -> None:
             differing += replayed.differs
             yield replayed
 
-    for change in changes(counted()):
+    told = changes(counted())
+    for change in told if as_json else visible(told):
         click.echo(json.dumps(asdict(change)) if as_json else change.line())
     _warn(differing, recording)
 

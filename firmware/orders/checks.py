@@ -144,7 +144,7 @@ def _outside(key: str, value: float, lower: float, upper: float, why: str) -> st
     """Powers in W."""
     if lower - SMALL_KW * W_PER_KW <= value <= upper + SMALL_KW * W_PER_KW:
         return ""
-    return f"args.{key}: {value:g} W is outside the {why}; allowed: {lower:.0f} to {upper:.0f} W"
+    return f"args.{key}: {value:g} W is outside the {why}; allowed: {lower:z.0f} to {upper:.0f} W"
 
 
 def _setpoint_bounds(command: BatterySetpoint, met: Circumstances) -> str:

@@ -98,7 +98,7 @@ def _battery(order: Order, telemetry: Telemetry, site: SiteParameters, since_s: 
     answer = _answer(telemetry, name, Quantity.POWER_KW, value_kw, since_s)
     if answer:
         return Outcome(False, answer)
-    text = f"{W_PER_KW * value_kw:.0f} W"
+    text = f"{W_PER_KW * value_kw:z.0f} W"
     if why.clips and why.clips[-1] == "ramp":
         return Outcome(False, f"{text}, on its way", moving=True)
     clips = [clip for clip in why.clips if clip != "ramp"]

@@ -39,6 +39,12 @@ def test_the_higher_level_wins_in_whatever_order_they_come(
     assert made.losers == (f"{low.title} 1.00: {low.title}'s reason",)
 
 
+@pytest.mark.parametrize("nothing", [-0.0, -0.001])
+def test_no_text_has_a_negative_zero(nothing: float) -> None:
+    made = verdict(wish(Level.RULES, nothing), wish(Level.PLAN, 1.0))
+    assert made.losers == ("rules 0.00: rules's reason",)
+
+
 @pytest.mark.parametrize("bounding", list(Level))
 @pytest.mark.parametrize("winning", list(Level))
 def test_only_bounds_of_the_same_or_a_higher_level_clip(bounding: Level, winning: Level) -> None:

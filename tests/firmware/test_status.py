@@ -35,7 +35,7 @@ from drivers.station import DeviceImage
 from firmware.loop import Telemetry
 from firmware.status import NO_MACHINE, Machine, Moment, status, utc_text
 from firmware.status_view import view
-from firmware.why import in_words, sentences
+from firmware.why import Change, in_words, sentences, visible
 
 Run = Callable[[int], list[Telemetry]]
 
@@ -270,6 +270,7 @@ def test_a_first_cycle_without_setpoints_is_shown_too(run_cycles: Run, document:
         ("run", 1.0, "run"),
         ("run", 0.0, "stop"),
         ("limit_kw", 2.0, "at most 2.00 kW"),
+        ("limit_kw", -0.0, "at most 0.00 kW"),
         ("power_kw", 2.0, "discharge 2.00 kW"),
         ("power_kw", -2.0, "charge 2.00 kW"),
         ("power_kw", -0.001, "idle"),
@@ -278,6 +279,37 @@ def test_a_first_cycle_without_setpoints_is_shown_too(run_cycles: Run, document:
 )
 def test_setpoints_in_words(quantity: str, value: float | None, words: str) -> None:
     assert in_words(quantity, value) == words
+
+
+def test_lines_that_would_say_the_same_again_are_left_out() -> None:
+    def changed(before: float | None, after: float | None, **more: Any) -> Change:
+        reason, clips = more.get("reason", "no limit needed"), more.get("clips", ())
+        return Change(
+            1,
+            None,
+            more.get("device", "roof"),
+            Quantity.LIMIT_KW,
+            before,
+            after,
+            "rules",
+            reason,
+            clips,
+        )
+
+    shown = [
+        changed(None, 2.791),
+        changed(2.792, 2.796),
+        changed(2.796, 2.797, reason="plan"),
+        changed(2.797, 2.798, reason="plan", clips=("rating",)),
+        changed(2.798, None),
+        changed(None, 2.798),
+    ]
+    hidden = changed(2.791, 2.792), changed(None, 2.791, device="barn")
+    assert list(visible([shown[0], hidden[1], hidden[0], *shown[1:]])) == [
+        shown[0],
+        hidden[1],
+        *shown[1:],
+    ]
 
 
 def test_times() -> None:
