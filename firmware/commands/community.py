@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from pydantic import ValidationError
 
 from firmware.bad_input import BadInput
-from firmware.trading.envelope import NO_MESSAGE
+from firmware.trading.envelope import NO_MESSAGE, one_line
 from firmware.trading.folder import DEFAULT, Folder, FolderError
 from firmware.trading.identity import KEY_BYTES, peer_id
 from firmware.trading.membership import (
@@ -44,7 +45,9 @@ def said_in_one_line(command: Callable[..., T]) -> Callable[..., T]:
             return command(*args, **kwargs)
         except (FolderError, MembershipError) as error:
             raise BadInput(str(error)) from None
-        except ValueError as error:  # pydantic's, of what was put together here
+        except ValidationError as error:  # of what was put together here
+            raise BadInput(one_line(error)) from None
+        except ValueError as error:  # text that is not Unicode
             raise BadInput(" ".join(str(error).split())) from None
 
     return wrapped

@@ -19,6 +19,7 @@ VALID_S = 60  # a command that has not arrived by then is void
 ANSWER_S = 10.0  # a service that runs has accepted or refused long before
 EFFECT_S = 60.0  # after this nobody watches any more what comes of it
 POLL_S = 0.1
+KEY = "an Ed25519 private key in PEM, without a password: openssl genpkey -algorithm ed25519"
 MAY_COUNT = "the order may still take effect: see nanogrid status"
 PENDING, STANDING = ("received",), ("accepted",)
 FAILURES = ("rejected", "failed", "expired", "superseded")
@@ -146,15 +147,18 @@ def _addressed(envelope: dict[str, Any], way: Way) -> str:
 
 
 def _private_key(path: Path) -> Any:
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as error:
-        raise BadInput(f"{path}: no private key in PEM: {error}") from None
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}") from None
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it needs a password
+        key = None
     if not isinstance(key, Ed25519PrivateKey):
-        raise BadInput(f"{path}: must be an Ed25519 key")
+        raise BadInput(f"{path}: must be {KEY}")
     return key
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, TypeAdapter, V
 
 from control.canonical import canonical
 from control.state import Mode
+from firmware.plain_words import in_plain_words
 
 VERSION = 1
 MAX_BYTES = 1 << 16
@@ -275,13 +276,11 @@ def validated(plain: Mapping[str, Any]) -> Command:
     try:
         return ADAPTER.validate_python(plain)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
+        first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"] if part not in OPERATIONS)
     if first["type"].startswith("union_tag"):
-        where, first["msg"] = "op", f"must be one of {', '.join(OPERATIONS)}"
-    if first["type"] == "extra_forbidden":
-        first["msg"] = "no such field"
-    raise EnvelopeError(f"{where}: {first['msg']}")
+        raise EnvelopeError(f"op: must be one of {', '.join(OPERATIONS)}")
+    raise EnvelopeError(f"{where}: {in_plain_words(first)}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

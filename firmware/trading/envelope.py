@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from control.canonical import canonical, parse
+from firmware.plain_words import in_plain_words
 from firmware.trading.identity import SIGNATURE_BYTES, Identity, is_signed
 
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -138,4 +139,4 @@ def one_line(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "message"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{where}: {first['msg']}{more}"
+    return f"{where}: {in_plain_words(first)}{more}"

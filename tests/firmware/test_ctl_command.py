@@ -13,7 +13,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 
 from firmware import local_client, small_server
 from firmware.cli import cli
@@ -326,13 +332,25 @@ def test_a_signed_envelope(tmp_path: Path) -> None:
     key.public_key().verify(signature, b"NG1|cmd|" + canonical.encode())
 
 
-@pytest.mark.parametrize("text", ["", "-----BEGIN PRIVATE KEY-----\nnone\n"])
-def test_a_key_that_is_none(tmp_path: Path, text: str) -> None:
+PKCS8 = Encoding.PEM, PrivateFormat.PKCS8
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"-----BEGIN PRIVATE KEY-----\nnone\n",
+        b"-----BEGIN PRIVATE KEY-----\nMC4CAQAw\n-----END PRIVATE KEY-----\n",
+        X25519PrivateKey.generate().private_bytes(*PKCS8, NoEncryption()),
+        Ed25519PrivateKey.generate().private_bytes(*PKCS8, BestAvailableEncryption(b"x")),
+    ],
+)
+def test_a_key_that_is_none(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "key.pem"
-    file.write_text(text)
+    file.write_bytes(content)
     result = run("replan", "--print", "--source", "s", "--seq", "1", "--key", file)
     assert result.exit_code == 2
-    assert str(file) in result.stderr
+    assert result.stderr.endswith(f"{file}: must be {ctl_send.KEY}\n")
 
 
 def test_every_subcommand_has_its_help() -> None:

@@ -102,7 +102,10 @@ def test_what_cannot_be_joined(boxes: list[Path], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (("create", "Main Street", *PRICES), "community String should match"),
+        (
+            ("create", "Main Street", *PRICES),
+            "community: must be 1 to 32 characters of a-z, 0-9, _",
+        ),
         (("create", "street", "--feed-in", "0.30", "--retail", "0.05"), "at least price_floor"),
         (("create", "street", "--feed-in", "x", "--retail", "1"), "up to 5 decimals allowed"),
         (("create", "street", "--feed-in", "0.000001", "--retail", "1"), "up to 5 decimals"),

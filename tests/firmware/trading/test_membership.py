@@ -132,7 +132,7 @@ def test_all_times_can_be_set(admins: list[Identity]) -> None:
         ("version", 0, "version: "),
         ("version", True, "version: "),
         ("community", "Main Street", "community: "),
-        ("extra", 1, "extra: Extra inputs"),
+        ("extra", 1, "extra: no such field"),
         ("members.0.peer", "a" * 16, "members.0: .*peer does not belong to key"),
         ("members.0.max_buy_wh", -1, "members.0.max_buy_wh: "),
         ("members.1", "same", "members: the same box twice"),
