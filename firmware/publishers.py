@@ -58,7 +58,8 @@ class EventLog:
             log.log(LEVELS[event.severity], "%s: %s", event.key, event.text, extra=extra)
         if telemetry.advice.detail != self._detail:
             self._detail = telemetry.advice.detail
-            log.warning("advice: %s", self._detail or "complete again")
+            level = logging.WARNING if self._detail else logging.INFO
+            log.log(level, "advice: %s", self._detail or "complete again")
 
     def close(self) -> None:
         """Nothing is under way."""

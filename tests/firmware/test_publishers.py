@@ -197,7 +197,7 @@ def test_events_and_changes_of_the_advice_are_logged(
         ("ERROR", "mode: safe: emergency stop"),
         ("INFO", "generator: start: low battery"),
         ("WARNING", "advice: the planning process died"),
-        ("WARNING", "advice: complete again"),
+        ("INFO", "advice: complete again"),
     ]
 
 
