@@ -1,8 +1,11 @@
 """Writes a site's table back as TOML, with the bench's addresses in it."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+BARE = re.compile(r"[A-Za-z0-9_-]+")  # a key that needs no quotes
 
 
 def to_toml(table: Mapping[str, Any]) -> str:
@@ -27,7 +30,7 @@ def _lines(table: Mapping[str, Any], where: tuple[str, ...]) -> Iterator[str]:
 
 
 def _key(key: str) -> str:
-    return json.dumps(key, ensure_ascii=False)
+    return key if BARE.fullmatch(key) else json.dumps(key, ensure_ascii=False)
 
 
 def _value(value: Any) -> str:

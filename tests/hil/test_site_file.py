@@ -34,6 +34,11 @@ def test_it_reads_back(table: dict[str, Any]) -> None:
     assert tomllib.loads(to_toml(table)) == table
 
 
+def test_keys_are_quoted_only_where_they_must_be() -> None:
+    text = to_toml({"site": {"name": "a"}, "bus": [{"full speed": 1, "": 2, "é": 3}]})
+    assert text == '\n[site]\nname = "a"\n\n[[bus]]\n"full speed" = 1\n"" = 2\n"é" = 3\n'
+
+
 @pytest.mark.parametrize("path", SITES, ids=lambda path: path.stem)
 def test_a_site_is_the_same_site_again(path: Path) -> None:
     table = tomllib.loads(path.read_text())
