@@ -87,7 +87,8 @@ def export(
         _write(output, _lines(path, span))
     except StoreError as error:
         raise BadInput(str(error)) from None
-    click.echo(f"{output}: {span.steps} rows from {format_utc(span.start_utc_s)}", err=True)
+    rows = "1 row" if span.steps == 1 else f"{span.steps} rows"
+    click.echo(f"{output}: {rows} from {format_utc(span.start_utc_s)}", err=True)
 
 
 def _lines(path: Path, span: Span) -> Iterator[str]:

@@ -44,6 +44,12 @@ def table(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
 
 
+@pytest.mark.parametrize(("minutes", "said"), [(10, "1 row from"), (20, "2 rows from")])
+def test_what_was_written_is_counted(tmp_path: Path, minutes: int, said: str) -> None:
+    path = fill(tmp_path / "state.db", [*range(minutes)])
+    assert f"out.csv: {said}" in export("--db", path, "-o", tmp_path / "out.csv").stderr
+
+
 @pytest.mark.parametrize("name", ["out.csv", "out.csv.gz"])
 def test_a_quarter_of_an_hour_per_row(db: Path, tmp_path: Path, name: str) -> None:
     result = export("--db", db, "-o", tmp_path / name)
