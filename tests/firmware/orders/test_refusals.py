@@ -136,6 +136,12 @@ def test_signatures(parameters: SiteParameters, make_sample: Callable[..., Sampl
     assert office.send(tampered)["status"] == "accepted"  # no forgery has used up its number
 
 
+def test_without_a_public_key_a_signature_is_not_looked_at(office: Office) -> None:
+    envelope = changed(office)
+    forged = sign(envelope, Ed25519PrivateKey.generate())
+    assert office.send({**envelope, "sig": forged})["status"] == "accepted"
+
+
 # --- what the plant allows -----------------------------------------------------------------
 
 
