@@ -13,6 +13,7 @@ from firmware.config import SiteError, load_site
 from firmware.config_errors import assigned
 from firmware.config_models import Table
 from firmware.config_words import dotted
+from firmware.plain_words import in_plain_words
 from hil.fake_pi import CHANNEL_FAULTS, PiFault
 from hil.wire_faults import Fault as WireFault
 
@@ -148,7 +149,7 @@ class LoadedScenario:
         try:
             self.scenario = Scenario.model_validate(_frozen(content))
         except ValidationError as error:
-            found = error.errors(include_url=False, include_context=False)
+            found = error.errors(include_url=False)
             raise ScenarioError([f"{path}: {_line(each)}" for each in found]) from None
         self.site_path = self.file(self.scenario.scenario.site)
         try:
@@ -207,12 +208,11 @@ def _parse(path: Path) -> dict[str, Any]:
 
 def _line(error: ErrorDetails) -> str:
     """One line for one error: key, value and what is wrong."""
-    where, message = error["loc"], error["msg"].removeprefix("Value error, ")
+    where, message = error["loc"], in_plain_words(error)
     if error["type"] == "missing":
         return f"{dotted(where)}: missing"
     if error["type"] == "extra_forbidden":
         return f"{dotted(where)}: unknown key"
-    message = message[:1].lower() + message[1:]
     if isinstance(error["input"], dict):
         return f"{dotted(where)}: {message}" if where else message
     return f"{assigned(where, error['input'])}: {message}"

@@ -105,7 +105,11 @@ def test_a_key_that_is_wrong_is_one_line(tmp_path: Path, text: str, said: str) -
 
 def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
     text = HEAD + "seed = -1\n[weather]\ntilt_deg = 100.0\n[load]\nkind = 'pub'\n"
-    assert len(errors(tmp_path, text)) == 3
+    assert [line.partition(": ")[2] for line in errors(tmp_path, text)] == [
+        "scenario.seed = -1: must be at least 0",
+        "weather.tilt_deg = 100.0: must be at most 90",
+        "load.kind = \"pub\": must be 'home', 'clinic' or 'workshop'",
+    ]
 
 
 @pytest.mark.parametrize(
