@@ -11,8 +11,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from control.obedience import POWER_TOLERANCE_FRAC, POWER_TOLERANCE_KW, SETTLE_S
-from control.records import Command, Quantity
+from control.obedience import POWER_TOLERANCE_FRAC, POWER_TOLERANCE_KW, SETTLE_S, WORDS
+from control.records import Command, Event, Quantity, Severity
 from control.site import SiteParameters
 from control.state import Obedience
 from firmware.recording import Recording
@@ -77,8 +77,7 @@ def account(path: Path, truth: Truth) -> dict[Key, Fate]:
         sample, decision = replayed.cycle.sample, replayed.decision
         for event in decision.events:
             for key in fates:
-                if event.key == "obedience" and event.text.startswith(f"{key[0]} {key[1]} is "):
-                    fates[key].alarms += "again" not in event.text
+                fates[key].alarms += _is_alarm_of(key, event)
         if int(sample.utc_s) != second:
             second = int(sample.utc_s)
             judged = {(item.device, item.quantity): item for item in decision.state.obedience}
@@ -89,6 +88,11 @@ def account(path: Path, truth: Truth) -> dict[Key, Fate]:
                 fates[key].add(_status(judged.get(key)), wrong)
         command = decision.command
     return dict(fates)
+
+
+def _is_alarm_of(key: Key, event: Event) -> bool:
+    about = event.key == "obedience" and event.severity is Severity.ALARM
+    return about and event.text.startswith(f"{key[0]} ") and WORDS[key[1]] in event.text
 
 
 def contradicts(site: SiteParameters, plant: PlantState, key: Key, value: float) -> bool:
