@@ -35,7 +35,7 @@ def test_spaces_and_the_order_of_keys_change_neither_name_nor_signature() -> Non
     [
         ("t", "vote"),
         ("c", "avenue"),
-        ("p", Identity.new().peer),
+        ("p", "abcdefgh234567ab"),
         ("e", EPOCH + 1),
         ("n", 6),
         ("ts", 0),
