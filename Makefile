@@ -13,7 +13,7 @@ help:
 	@echo "            what it is told by MQTT, judged by Home Assistant itself"
 	@echo "make format apply the formatter"
 	@echo "make bench-loop, bench-faults, bench-footprint, bench-plan, bench-forecast, bench-fuzzy,"
-	@echo "            bench-market, bench-store, bench-kills"
+	@echo "            bench-market, bench-store, bench-kills, bench-community"
 	@echo "            measurements beside peers; see docs/performance.md"
 
 venv: $(VENV)/.installed
@@ -110,6 +110,10 @@ bench-fuzzy: dev
 bench-market: venv
 	$(BIN)/python -m bench.market
 	$(BIN)/python -m bench.epoch
+
+.PHONY: bench-community
+bench-community: dev
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.community
 
 bench-protocol: venv
 	$(BIN)/python -m bench.protocol

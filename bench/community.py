@@ -40,7 +40,7 @@ ETA = float(np.sqrt(0.90))
 LOWEST_KWH, CAPACITY_KWH, START_KWH, POWER_KW = 0.64, 6.4, 3.2, 5.0
 FEE_PER_KWH = 0.01
 FIRST_ROUNDS = 20  # of a week: nobody has announced anything yet
-SIGMA_FACTOR = 4.0  # the spread in which houses take each other's moves, over the forecasts' error
+SIGMA_FACTOR = 2.0  # the spread in which houses take each other's moves, over the forecasts' error
 MOVERS_FRAC = 0.5  # of the houses are taken to move alike
 UNIT = 100_000  # of the market's prices per currency unit
 
