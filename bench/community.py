@@ -21,7 +21,18 @@ from rich.table import Table
 
 from bench.community_bound import bound, rule_cost
 from bench.community_forecast import Forecaster
-from bench.community_sets import CASES, Community, Floats, load_case
+from bench.community_sets import (
+    CAPACITY_KWH,
+    CASES,
+    ETA,
+    FEE_PER_KWH,
+    LOWEST_KWH,
+    POWER_KW,
+    START_KWH,
+    Community,
+    Floats,
+    load_case,
+)
 from control.market import clear
 from control.market_book import Book, Order
 from control.neighbours import (
@@ -36,9 +47,6 @@ from control.neighbours import (
     value_of_energy,
 )
 
-ETA = float(np.sqrt(0.90))
-LOWEST_KWH, CAPACITY_KWH, START_KWH, POWER_KW = 0.64, 6.4, 3.2, 5.0
-FEE_PER_KWH = 0.01
 FIRST_ROUNDS = 20  # of a week: nobody has announced anything yet
 SIGMA_FACTOR = 2.0  # the spread in which houses take each other's moves, over the forecasts' error
 MOVERS_FRAC = 0.5  # of the houses are taken to move alike
@@ -73,8 +81,7 @@ def play(community: Community, weeks: int | None, rounds: int, progress: Progres
         for slot in range(first, last):
             week.step(slot, rounds)
             progress.advance(task)
-        value = ETA * float(community.retail_per_kwh.min())
-        left = value * (week.stored_kwh - week.began_kwh)
+        left = community.energy_value_per_kwh * (week.stored_kwh - week.began_kwh)
         result.cost += week.cost - float(left.sum())
         result.budget_error = max(result.budget_error, abs(week.cost - float(week.bills.sum())))
         result.gains += week.without - week.bills
@@ -140,7 +147,7 @@ class _Week:
             sell_per_kwh=np.full(steps, self._community.feed_in_per_kwh),
             sigma_kw=self._sigma_kw,
             fee_per_kwh=FEE_PER_KWH,
-            energy_value_per_kwh=ETA * float(prices.min()),
+            energy_value_per_kwh=self._community.energy_value_per_kwh,
         )
 
     def _announced(self, outlook: Outlook, net_kw: Floats, rounds: int) -> Floats:

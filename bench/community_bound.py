@@ -4,11 +4,16 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import linprog
 
-from bench.community_sets import Community, Floats
-
-ETA = float(np.sqrt(0.90))
-LOWEST_KWH, CAPACITY_KWH, START_KWH, POWER_KW = 0.64, 6.4, 3.2, 5.0
-FEE_PER_KWH = 0.01
+from bench.community_sets import (
+    CAPACITY_KWH,
+    ETA,
+    FEE_PER_KWH,
+    LOWEST_KWH,
+    POWER_KW,
+    START_KWH,
+    Community,
+    Floats,
+)
 
 
 def rule_cost(community: Community, first: int, last: int) -> float:
@@ -24,7 +29,7 @@ def rule_cost(community: Community, first: int, last: int) -> float:
         changed = np.where(battery_kw > 0, ETA * battery_kw, battery_kw / ETA)
         stored = stored + step_h * changed
         cost += step_h * _slot_cost(community, slot, battery_kw - surplus_kw)
-    return cost - _energy_value(community) * float((stored - began).sum())
+    return cost - community.energy_value_per_kwh * float((stored - began).sum())
 
 
 def _slot_cost(community: Community, slot: int, drawn_kw: Floats) -> float:
@@ -67,7 +72,7 @@ def bound(community: Community, first: int, last: int) -> float:
         _limits(community, steps),
         method="highs",
     )
-    return float(found.fun + _energy_value(community) * began.sum())
+    return float(found.fun + community.energy_value_per_kwh * began.sum())
 
 
 def _prices(community: Community, first: int, last: int) -> Floats:
@@ -76,7 +81,7 @@ def _prices(community: Community, first: int, last: int) -> Floats:
     houses, step_h = community.houses, community.step_h
     size = len(buy) * houses
     stored = np.zeros(size)
-    stored[-houses:] = -_energy_value(community)
+    stored[-houses:] = -community.energy_value_per_kwh
     bought = step_h * np.repeat(buy, houses)
     sold = np.full(size, -step_h * sell)
     traded = step_h * (sell - buy + FEE_PER_KWH)
@@ -91,7 +96,3 @@ def _limits(community: Community, steps: int) -> Floats:
     free = 2 * steps * community.houses + steps
     lower = np.concatenate([np.zeros(len(power)), low, np.zeros(free)])
     return np.column_stack([lower, np.concatenate([power, high, np.full(free, np.inf)])])
-
-
-def _energy_value(community: Community) -> float:
-    return ETA * float(community.retail_per_kwh.min())

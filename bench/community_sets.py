@@ -29,6 +29,9 @@ COMPOSITE_PV = (
     "electric_shop",
 )
 COMPOSITE_PV_KW = 8.0
+ETA = float(np.sqrt(0.90))  # one way
+LOWEST_KWH, CAPACITY_KWH, START_KWH, POWER_KW = 0.64, 6.4, 3.2, 5.0  # of every battery
+FEE_PER_KWH = 0.01  # leaves the community
 FONTANA_WEEKS = (
     "2016-09-05",
     "2016-10-10",
@@ -60,6 +63,11 @@ class Community:
     def is_island(self) -> bool:
         """No grid: a generator at the first house, what it cannot give is unserved."""
         return self.genset_kw > 0
+
+    @property
+    def energy_value_per_kwh(self) -> float:
+        """What is left in a battery is worth so much."""
+        return ETA * float(self.retail_per_kwh.min())
 
     @property
     def houses(self) -> int:

@@ -121,10 +121,9 @@ class Ledger:
         try:
             yield
             self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
+        finally:
+            if self._db.in_transaction:  # something went wrong before it was all written
                 self._db.execute("ROLLBACK")
-            raise
 
     def append(
         self,

@@ -4,11 +4,13 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,11 @@ class Bench:
             return ask_status(Path(load_site(self.site).local.socket))
         except LocalError:
             return {}
+
+    def on_disk(self) -> int:
+        """How many messages wait there."""
+        with closing(sqlite3.connect(self.folder / "state.db", timeout=5.0)) as connection:
+            return int(connection.execute("SELECT count(*) FROM outbox").fetchone()[0])
 
     def order(self, op: str, **args: Any) -> str:
         """Give a command as a supervisor; returns its id."""
@@ -209,8 +216,7 @@ def test_what_happens_while_nobody_listens_outlives_a_kill(
         (bench.folder / "log").unlink(missing_ok=True)
         bench.start()
         wait_for(lambda: bench.status().get("mode", {}).get("name") == "auto", lambda: bench.log)
-        wait_for(lambda: bench.status()["link"]["waiting"] > 0)
-        time.sleep(0.5)  # it goes to the disk at the next look
+        wait_for(lambda: bench.on_disk() >= bench.status()["link"]["waiting"] > 0)
         bench.stop(number)
     broker.start()
     listener = listen(broker, f"{ROOT}/event")
