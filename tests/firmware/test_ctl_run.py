@@ -23,23 +23,15 @@ from firmware.replay import replay
 from hil.live import served
 from hil.scenario import LoadedScenario
 from hil.world import World
+from tests.scenario_text import scenario_text
 
 SITE = Path(__file__).parents[2] / "hil" / "scenarios" / "sites" / "realtime.toml"
 DEADLINE_S = 30.0
 STOP_PIN, RELAY_PIN = 17, 27
 CLOSED, OPEN = 0, 1
-SCENARIO = """
-[scenario]
-title = "now"
-site = "wide.toml"
-start = "2026-05-13T17:00:00Z"
-duration_h = 1.0
-seed = 5
-[weather]
-kind = "clear"
-[plant.battery]
-initial_soc_frac = 0.6
-"""
+SCENARIO = scenario_text(
+    "wide.toml", start="2026-05-13T17:00:00Z", more="[plant.battery]\ninitial_soc_frac = 0.6\n"
+)
 Document = dict[str, Any]
 
 

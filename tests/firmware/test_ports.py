@@ -19,20 +19,12 @@ from hil.lockstep import VirtualClock
 from hil.scenario import LoadedScenario
 from hil.wire_faults import Fault
 from hil.world import World
+from tests.scenario_text import scenario_text
 
 SITE = Path(__file__).parents[2] / "hil" / "scenarios" / "sites" / "clinic.toml"
 NOON_UTC_S = 1_778_670_000.0  # 2026-05-13 11:00 UTC, 13:00 in Madrid
 RELAY_PIN, HEARTBEAT_PIN, LED_PIN, STOP_PIN = 27, 22, 23, 17
-SCENARIO = f"""
-[scenario]
-title = "noon"
-site = "{SITE}"
-start = "2026-05-13T11:00:00Z"
-duration_h = 1.0
-seed = 5
-[weather]
-kind = "clear"
-"""
+SCENARIO = scenario_text(SITE)
 NOTHING = Command((), ())
 CHARGE = Command(
     (

@@ -20,21 +20,13 @@ from firmware.replay import replay
 from hil.live import served
 from hil.scenario import LoadedScenario
 from hil.world import World
+from tests.scenario_text import scenario_text
 
 SITE = Path(__file__).parents[2] / "hil" / "scenarios" / "sites" / "clinic.toml"
 PERIOD_S = 0.05
 DEADLINE_S = 30.0
 RELAY_PIN = 27
-SCENARIO = """
-[scenario]
-title = "now"
-site = "site.toml"
-start = "2026-05-13T11:00:00Z"
-duration_h = 1.0
-seed = 5
-[weather]
-kind = "clear"
-"""
+SCENARIO = scenario_text("site.toml")
 
 
 @dataclass

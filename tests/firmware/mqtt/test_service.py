@@ -24,21 +24,11 @@ from hil.scenario import LoadedScenario
 from hil.world import World
 from tests.firmware.mqtt.conftest import Broker, Listener, wait_for
 from tests.firmware.mqtt.schemas import check
+from tests.scenario_text import scenario_text
 
 SITE = Path(__file__).parents[3] / "hil" / "scenarios" / "sites" / "realtime.toml"
 ROOT = "ng/1/clinic-02"
-SCENARIO = f"""
-[scenario]
-title = "now"
-site = "{SITE}"
-start = "2026-05-13T11:00:00Z"
-duration_h = 1.0
-seed = 5
-[weather]
-kind = "clear"
-[plant.battery]
-initial_soc_frac = 0.6
-"""
+SCENARIO = scenario_text(SITE, more="[plant.battery]\ninitial_soc_frac = 0.6\n")
 TABLES = """
 [store]
 path = "{folder}/state.db"

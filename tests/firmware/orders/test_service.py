@@ -17,19 +17,11 @@ from firmware.store_reading import read_events
 from hil.live import served
 from hil.scenario import LoadedScenario
 from hil.world import World
+from tests.scenario_text import scenario_text
 
 SITE = Path(__file__).parents[3] / "hil" / "scenarios" / "sites" / "realtime.toml"
 DEADLINE_S = 30.0
-SCENARIO = f"""
-[scenario]
-title = "now"
-site = "{SITE}"
-start = "2026-05-13T11:00:00Z"
-duration_h = 1.0
-seed = 5
-[weather]
-kind = "clear"
-"""
+SCENARIO = scenario_text(SITE)
 ENDED = ("done", "failed", "rejected")
 
 

@@ -31,6 +31,7 @@ from firmware.web.today import Today
 from hil.live import served
 from hil.scenario import LoadedScenario
 from hil.world import World
+from tests.scenario_text import scenario_text
 
 from .conftest import fetched, free_port, wait_for
 
@@ -38,16 +39,7 @@ SITE = Path(__file__).parents[3] / "hil" / "scenarios" / "sites" / "clinic.toml"
 PERIOD_S = 0.25
 FOLLOWS_S = 2.0
 PHONE = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
-SCENARIO = """
-[scenario]
-title = "now"
-site = "site.toml"
-start = "2026-05-13T11:00:00Z"
-duration_h = 1.0
-seed = 5
-[weather]
-kind = "clear"
-"""
+SCENARIO = scenario_text("site.toml")
 READ = """
 const kw = {};
 for (const node of document.querySelectorAll("#flow .node"))
