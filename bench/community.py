@@ -49,7 +49,7 @@ from control.neighbours import (
 
 FIRST_ROUNDS = 20  # of a week: nobody has announced anything yet
 SIGMA_FACTOR = 2.0  # the spread in which houses take each other's moves, over the forecasts' error
-MOVERS_FRAC = 0.5  # of the houses are taken to move alike
+MOVERS_FRAC = 0.5  # of the houses are taken to move alike: faster than all, without the guarantee
 UNIT = 100_000  # of the market's prices per currency unit
 
 

@@ -33,11 +33,6 @@ class Score:
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(np.sqrt(self.squares[name] / np.min(simple, axis=0)))
 
-    def coverage(self) -> Floats:
-        """Share of outcomes inside the band; for PV those with light only."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return self.inside / self.lit
-
     def pinball_ratio(self) -> float:
         """Pinball loss of p10, p50, p90 over that of the 28-day climatology."""
         return self.pinball["forecast"] / self.pinball["climate"]

@@ -77,12 +77,6 @@ def scarcity(outlook: Outlook, community_kw: Floats) -> Floats:
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(community_kw / outlook.spread_kw, -50, 50))))
 
 
-def indicative_price(outlook: Outlook, community_kw: Floats) -> Floats:
-    """What a kWh is expected to be worth inside the community, (steps,)."""
-    gap = outlook.buy_per_kwh - outlook.sell_per_kwh
-    return np.asarray(outlook.sell_per_kwh + gap * scarcity(outlook, community_kw))
-
-
 @dataclass(frozen=True, slots=True)
 class Market:
     """What one round of answers starts from: everybody's announcements, and who answers."""

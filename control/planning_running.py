@@ -89,7 +89,3 @@ class Running:
         """Cost per hour of a power of all, beyond `per_h`."""
         parts = zip(self.diesels, self.split(power_kw), strict=True)
         return np.asarray(sum(diesel.cost(part) for diesel, part in parts))
-
-    def bends_kw(self) -> Floats:
-        """Powers at which the marginal cost changes its slope."""
-        return np.unique(self._total) if len(self.diesels) > 1 else np.empty(0)

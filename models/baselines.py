@@ -201,12 +201,6 @@ def smoothed(days: Floats, step_s: int, width_s: float) -> Floats:
 # --- forecasts that need no network --------------------------------------------------------
 
 
-def last_mean(past: Past, seconds: float) -> Floats:
-    """Mean of the known values of the last `seconds`, NaN without any; shape (B,)."""
-    count = max(1, int(seconds // past.step_s))
-    return _mean_known(past.recent[:, -count:].T)
-
-
 def persistence(past: Past) -> Floats:
     """The last interval's value for a day; NaN when it is missing."""
     return np.repeat(past.recent[:, -1:], past.per_day, axis=1)
