@@ -1,8 +1,8 @@
 """What passes between the loop and its trading process: the house's position in, the market out.
 
-Plain records that `firmware.codec` writes as JSON. Powers in kW with the signs of the plant (grid > 0
-drawn, battery > 0 discharging), energies of the market in Wh, times in UTC seconds unless they are
-called `t_s` (monotonic). Nothing here is 0 for unknown: it is None, or empty where it is a series.
+Plain records that `firmware.codec` writes as JSON. Powers in kW with the signs of the plant (grid
+> 0 drawn, battery > 0 discharging), energies of the market in Wh, times in UTC seconds unless they
+are called `t_s` (monotonic). Nothing is 0 for unknown: it is None, or empty where it is a series.
 """
 
 from dataclasses import dataclass
