@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from control.arbiter import Target, Verdict, arbitrate
+from control.delivery import Delivery
 from control.estimate import estimate
 from control.modes import advance
 from control.obedience import FLAGGED, WORDS, complaint, watch
@@ -42,6 +43,7 @@ def decide(
     applied: Applied,
     advice: Advice,
     orders: Orders,
+    deliveries: tuple[Delivery, ...] = (),
 ) -> Decision:
     """Return the decision that follows from what is known now.
 
@@ -63,15 +65,21 @@ def decide(
     if state.mode in (Mode.STARTING, Mode.STOPPED):
         command, state = _idle(site, state, sample)
     else:
-        command, state = _act(site, state, sample, advice, orders)
+        command, state = _act(site, state, sample, advice, orders, deliveries)
     state = replace(state, t_s=sample.t_s)
     return Decision(state, command, _events(before, state, command))
 
 
 def _act(
-    site: SiteParameters, state: State, sample: Sample, advice: Advice, orders: Orders
+    site: SiteParameters,
+    state: State,
+    sample: Sample,
+    advice: Advice,
+    orders: Orders,
+    deliveries: tuple[Delivery, ...],
 ) -> tuple[Command, State]:
-    verdicts = arbitrate(propose(site, state, sample, advice, orders), sample.t_s)
+    wishes = propose(site, state, sample, advice, orders, deliveries)
+    verdicts = arbitrate(wishes, sample.t_s)
     verdicts, generator = guard(site, state, verdicts, sample.t_s)
     setpoints = tuple(
         Setpoint(device, quantity, verdict.value, site.lease_s)

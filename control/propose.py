@@ -1,10 +1,10 @@
 """What each level would do now: rules, the plan, operators, and safety's own wishes."""
 
-import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from control import rules
+from control.delivery import Delivery, due
 from control.follow import (
     Slot,
     counts_on_grid,
@@ -37,6 +37,7 @@ class View:
     sample: Sample
     slot: Slot | None
     orders: Orders
+    delivery: Delivery | None = None  # of a committed trade, now
 
     @property
     def plant(self) -> Estimate:
@@ -50,7 +51,12 @@ class View:
 
 
 def propose(
-    site: SiteParameters, state: State, sample: Sample, advice: Advice, orders: Orders
+    site: SiteParameters,
+    state: State,
+    sample: Sample,
+    advice: Advice,
+    orders: Orders,
+    deliveries: tuple[Delivery, ...] = (),
 ) -> tuple[Proposal, ...]:
     """Return every level's proposals for this cycle, in no order.
 
@@ -60,7 +66,7 @@ def propose(
     slot = current_slot(advice.plan, sample.t_s)
     if advice.plan and not state.estimate.grid_present and counts_on_grid(advice.plan):
         slot = None  # made for another situation; the planner has been told
-    view = View(site, state, sample, slot, orders)
+    view = View(site, state, sample, slot, orders, due(deliveries, sample.t_s))
     if state.mode is Mode.SAFE:
         return _safe(view)
     return (*_ordered(view), *_generator(view), *_battery(view), *_pv(view))
@@ -128,27 +134,45 @@ def _beside_grid(
     view: View, battery: BatteryParameters, net_kw: float, soc_frac: float
 ) -> list[Proposal]:
     net_kw -= view.plant.generator_kw or 0.0
+    proposals = [
+        _power(battery, level, value, reason)
+        for level, value, reason in _following(view, battery, net_kw, soc_frac, view.slot)
+    ]
+    if view.delivery is not None:
+        proposals.append(_delivering(view, battery, net_kw, soc_frac, view.delivery))
+    if view.slot is not None and soc_frac <= battery.reserve_soc_frac:
+        level = Level.PLAN if view.delivery is None else Level.COMMITTED_TRADES
+        reason = f"reserve of {battery.reserve_soc_frac:.0%} for a bad day"
+        proposals.append(Proposal(level, battery.name, Quantity.POWER_KW, reason, upper=0.0))
+    return proposals
+
+
+def _following(
+    view: View, battery: BatteryParameters, net_kw: float, soc_frac: float, slot: Slot | None
+) -> list[tuple[Level, float, str]]:
+    """What rules, and the plan where there is one, make of a net load beside the grid."""
     share, words = _share_stored(view, soc_frac) if net_kw < 0 else (1.0, "")
     rule_kw = rules.self_consumption_kw(net_kw, soc_frac, battery, share)
     reason = f"self-consumption; of the surplus {words}" if words else "self-consumption"
-    proposals = [_power(battery, Level.RULES, rule_kw, reason)]
-    if view.slot is not None:
-        following = follow_on_grid(view.slot, net_kw, share)
+    found = [(Level.RULES, rule_kw, reason)]
+    if slot is not None:
+        following = follow_on_grid(slot, net_kw, share)
         reason = following.reason
         if following.splits and words:
             reason += f"; of what it did not foresee {words}"
-        proposals.append(_power(battery, Level.PLAN, following.battery_kw, reason))
-        if soc_frac <= battery.reserve_soc_frac:
-            proposals.append(
-                Proposal(
-                    Level.PLAN,
-                    battery.name,
-                    Quantity.POWER_KW,
-                    f"reserve of {battery.reserve_soc_frac:.0%} for a bad day",
-                    upper=0.0,
-                )
-            )
-    return proposals
+        found.append((Level.PLAN, following.battery_kw, reason))
+    return found
+
+
+def _delivering(
+    view: View, battery: BatteryParameters, net_kw: float, soc_frac: float, delivery: Delivery
+) -> Proposal:
+    """Plan or rules, for what the trade leaves of net load and of the plan's grid power."""
+    slot = view.slot and replace(view.slot, grid_kw=view.slot.grid_kw - delivery.bought_kw)
+    left_kw = delivery.left_kw(net_kw)
+    *_, (_, power_kw, reason) = _following(view, battery, left_kw, soc_frac, slot)
+    words = delivery.words(view.sample.t_s, view.sample.hour_local)
+    return _power(battery, Level.COMMITTED_TRADES, power_kw, f"{words}; {reason}")
 
 
 def _ordered_reserve(view: View, battery: BatteryParameters, soc_frac: float) -> list[Proposal]:
@@ -185,7 +209,7 @@ def _share_stored(view: View, soc_frac: float) -> tuple[float, str]:
     )
     if not all(map(math.isfinite, inputs)):
         return 1.0, "all stored: price, hour or temperature unknown"
-    settings = dataclasses.replace(
+    settings = replace(
         site.surplus,
         price_low_per_kwh=site.price_low_per_kwh,
         price_high_per_kwh=site.price_high_per_kwh,

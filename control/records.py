@@ -142,6 +142,7 @@ class Series:
     p90_kw: tuple[float, ...]
     source: str  # which forecaster, and why if it is not the first choice
     skill: tuple[float | None, ...] = ()  # against persistence so far: 15 min, 1, 6, 24 h ahead
+    coverage: tuple[float | None, ...] = ()  # share of outcomes between p10 and p90, as far ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +195,7 @@ class Level(IntEnum):
 
     RULES = 0
     PLAN = 1
-    TRADES = 2
+    COMMITTED_TRADES = 2
     SUPERVISOR = 3
     LOCAL_OPERATOR = 4
     GRID_OPERATOR = 5

@@ -14,7 +14,7 @@ from control.records import Level, Quantity
 from control.site import BatteryParameters, GeneratorParameters, GridParameters, SiteParameters
 from control.state import GeneratorState, Mode, State
 
-OWN_JUDGEMENT = (Level.RULES.title, Level.PLAN.title, Level.TRADES.title)
+OWN_JUDGEMENT = (Level.RULES.title, Level.PLAN.title, Level.COMMITTED_TRADES.title)
 FADE_S = 10.0  # a battery at full power whose limits are no longer known is taken back in this time
 
 Verdicts = dict[Target, Verdict]

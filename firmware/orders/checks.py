@@ -42,7 +42,7 @@ LEVELS: Mapping[str, Level] = {
     "installer": Level.LOCAL_OPERATOR,
     "operator": Level.LOCAL_OPERATOR,
     "supervisor": Level.SUPERVISOR,
-    "market": Level.TRADES,
+    "market": Level.COMMITTED_TRADES,
 }
 OPERATIONS: Mapping[str, tuple[str, ...]] = {  # of the roles that may not do everything
     "viewer": (),

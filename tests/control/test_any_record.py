@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from control.cycle import decide
+from control.delivery import Delivery
 from control.records import (
     Ack,
     Advice,
@@ -135,12 +136,15 @@ plans = st.builds(
     number,
     st.just("odd"),
 )
+traded = some(
+    st.builds(Delivery, st.sampled_from([0.0, math.nan]), number | st.just(2e3), number, number)
+)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     st.lists(
-        st.tuples(st.floats(0.0, 30.0), samples, acks, st.none() | plans, orders_),
+        st.tuples(st.floats(0.0, 30.0), samples, acks, st.none() | plans, orders_, traded),
         min_size=1,
         max_size=8,
     ),
@@ -151,12 +155,13 @@ def test_no_record_whatever_it_says_breaks_a_cycle(
 ) -> None:
     site = build.site() if with_grid else build.site(grid=None)
     state, now_s = State(), 1000.0
-    for step_s, sample, applied, plan, orders in history:
+    for step_s, sample, applied, plan, orders, deliveries in history:
         now_s += step_s
         sample = replace(sample, t_s=now_s)
         advice = Advice(plan=plan)
-        made = decide(site, state, sample, applied, advice, orders)
-        assert repr(made) == repr(decide(site, state, sample, applied, advice, orders))
+        given_now = (sample, applied, advice, orders, deliveries)
+        made = decide(site, state, *given_now)
+        assert repr(made) == repr(decide(site, state, *given_now))
         build.check(site, made)
         state = made.state
 

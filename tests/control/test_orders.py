@@ -71,7 +71,12 @@ def test_the_levels_in_their_order(plant: Any, build: Any) -> None:
     settled(world)
     orders = [
         build.order(level, "battery", 0.1 * level)
-        for level in (Level.TRADES, Level.SUPERVISOR, Level.LOCAL_OPERATOR, Level.GRID_OPERATOR)
+        for level in (
+            Level.COMMITTED_TRADES,
+            Level.SUPERVISOR,
+            Level.LOCAL_OPERATOR,
+            Level.GRID_OPERATOR,
+        )
     ]
     while orders:
         made = settled(world, 5, ordered(*orders))

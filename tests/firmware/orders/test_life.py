@@ -311,7 +311,7 @@ ORDERS = st.builds(
     id=st.uuids().map(str),
     op=st.sampled_from([*LIMITS, "battery.setpoint", "mode.set", "trade.set"]),
     src=st.sampled_from(["a", "b"]),
-    level=st.sampled_from([Level.TRADES, Level.SUPERVISOR, Level.LOCAL_OPERATOR]),
+    level=st.sampled_from([Level.COMMITTED_TRADES, Level.SUPERVISOR, Level.LOCAL_OPERATOR]),
     local=st.booleans(),
     args=st.fixed_dictionaries(
         {

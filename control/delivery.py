@@ -1,0 +1,51 @@
+"""Keeping to committed trades: what is sold counts as load, what is bought serves load at once.
+
+A deviation then costs or brings what the grid asks or pays for it, which is how it is settled.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+MINUTE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A slot's committed net trade of this house, on the loop's own clock; void outside of it."""
+
+    from_t_s: float  # monotonic
+    until_t_s: float
+    bought_kw: float  # < 0: sold
+    price_per_kwh: float
+
+    def left_kw(self, net_kw: float) -> float:
+        """What is left of the net load (load minus other sources) for battery and grid.
+
+        What is bought beyond it is not stored (Qayyum 2023): it goes back to the grid.
+        """
+        if self.bought_kw <= 0.0:
+            return net_kw - self.bought_kw
+        return max(net_kw - self.bought_kw, min(net_kw, 0.0))
+
+    def words(self, now_s: float, hour_local: float) -> str:
+        """What is traded until when, on the site's clock."""
+        way = "bought from" if self.bought_kw > 0.0 else "sold to"
+        said = f"{abs(self.bought_kw):.2f} kW {way} neighbours"
+        end_s = 3600.0 * hour_local + self.until_t_s - now_s
+        if not math.isfinite(end_s):
+            return said
+        if self.until_t_s - self.from_t_s >= MINUTE_S:
+            minutes = round(end_s / MINUTE_S)
+            return f"{said} until {minutes // 60 % 24:02}:{minutes % 60:02}"
+        seconds = round(end_s)
+        until = f"{seconds // 3600 % 24:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+        return f"{said} until {until}"
+
+
+def due(deliveries: Iterable[Delivery], now_s: float) -> Delivery | None:
+    """The trade that is to be delivered now; what is not a number is none."""
+    for each in deliveries:
+        if each.from_t_s <= now_s < each.until_t_s and math.isfinite(each.bought_kw):
+            return each
+    return None
