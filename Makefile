@@ -13,7 +13,7 @@ help:
 	@echo "            what it is told by MQTT, judged by Home Assistant itself"
 	@echo "make format apply the formatter"
 	@echo "make bench-loop, bench-faults, bench-footprint, bench-plan, bench-forecast, bench-fuzzy,"
-	@echo "            bench-market, bench-store, bench-kills, bench-community"
+	@echo "            bench-market, bench-store, bench-kills, bench-community, bench-instructions"
 	@echo "            measurements beside peers; see docs/performance.md"
 
 venv: $(VENV)/.installed
@@ -101,6 +101,11 @@ bench-forecast: | $(VENV)-train/bin/python
 
 $(VENV)-train/bin/python:
 	$(PYTHON) -m venv $(VENV)-train
+
+.PHONY: bench-instructions
+bench-instructions: venv
+	@command -v valgrind >/dev/null || $(SUDO) apt-get install -qy --no-install-recommends valgrind
+	$(BIN)/python -m bench.instructions
 
 bench-fuzzy: dev
 	$(BIN)/pip install -q --prefer-binary -e '.[bench]'
