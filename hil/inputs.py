@@ -26,7 +26,7 @@ def weather_source(
             table.kind,
             place.latitude_deg,
             place.longitude_deg,
-            head.seed,
+            head.seed if table.seed is None else table.seed,
             tilt_deg=table.tilt_deg,
             wind_mean_m_s=table.wind_mean_m_s,
         )

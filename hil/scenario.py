@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -17,6 +17,7 @@ from firmware.plain_words import in_plain_words
 from hil.fake_pi import CHANNEL_FAULTS, PiFault
 from hil.wire_faults import Fault as WireFault
 
+T = TypeVar("T", bound=Table)
 HOUR_S = 3600.0
 FAULTS = tuple(sorted({*(fault.value for fault in WireFault), *(f.value for f in PiFault)}))
 SITE_FAULTS = ("emergency_stop", "generator_trip", "generator_stop", "generator_crank_fails")
@@ -69,6 +70,7 @@ class WeatherTable(Table):
     csv: str = Field("", description="Measured file; empty: synthetic.")
     column: str = Field("", description="A column in kW (PV power) or W/m2 (irradiance).")
     scale: float = Field(1.0, gt=0, le=1e6, description="Times the column.")
+    seed: int | None = Field(None, ge=0, le=2**31, description="Of this sky; none: the scenario's.")
     ambient_degc: float = Field(20.0, ge=-50, le=60, description="With a measured file.")
 
 
@@ -138,19 +140,17 @@ class Scenario(Table):
 class LoadedScenario:
     """A scenario with its site and the files it names."""
 
-    def __init__(self, path: Path, data: Path | None = None) -> None:
+    def __init__(
+        self, path: Path, data: Path | None = None, scenario: Scenario | None = None
+    ) -> None:
         """Read and check everything; measured files are also looked for in the folder `data`.
 
-        Raises ScenarioError.
+        `scenario`, where it is known already: one house of the street in `path`. Raises
+        ScenarioError.
         """
         self.path = path
         self._data = data
-        content = _parse(path)
-        try:
-            self.scenario = Scenario.model_validate(_frozen(content))
-        except ValidationError as error:
-            found = error.errors(include_url=False)
-            raise ScenarioError([f"{path}: {_line(each)}" for each in found]) from None
+        self.scenario = read_scenario(path, Scenario) if scenario is None else scenario
         self.site_path = self.file(self.scenario.scenario.site)
         try:
             self.site = load_site(self.site_path)
@@ -197,7 +197,17 @@ class LoadedScenario:
         return (self._data / name).resolve()
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def read_scenario(path: Path, kind: type[T]) -> T:
+    """The content of a scenario file. Raises ScenarioError."""
+    try:
+        return kind.model_validate(_frozen(parse(path)))
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        raise ScenarioError([f"{path}: {_line(each)}" for each in found]) from None
+
+
+def parse(path: Path) -> dict[str, Any]:
+    """A TOML file. Raises ScenarioError."""
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
