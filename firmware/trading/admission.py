@@ -18,6 +18,7 @@ from firmware.trading.messages import (
     DecideBody,
     ObjectBody,
     OrderBody,
+    PlanBody,
     VoteBody,
     read_body,
 )
@@ -248,6 +249,8 @@ class Admission:
                 return Decision(
                     message.peer, message.epoch, body.trade, body.commit, message.fields
                 )
+            case PlanBody():
+                self._check_plan(message.peer, body)
         return body
 
     def _inner(self, fields: Mapping[str, Any], outer: Message) -> SignedOrder:
@@ -294,3 +297,16 @@ class Admission:
         signed = SignedOrder(message.id, message.epoch, message.n, order, message.fields)
         self._orders[message.id] = signed
         return signed
+
+    def _check_plan(self, peer: str, body: PlanBody) -> None:
+        """Nobody moves the others by more than it may trade."""
+        member = self._members[peer]
+        slots_per_h = 3600.0 / self._timeline.slot_s
+        lowest_w, highest_w = -member.max_sell_wh * slots_per_h, member.max_buy_wh * slots_per_h
+        for w, sd in zip(body.w, body.sd, strict=True):
+            if not lowest_w - 1.0 <= w <= highest_w + 1.0:
+                allowed = f"{lowest_w:.0f} to {highest_w:.0f} allowed"
+                raise Refused(Why.LIMIT, f"plan of {peer}: {w} W: {allowed}")
+            if sd > highest_w - lowest_w + 1.0:
+                allowed = f"at most {highest_w - lowest_w:.0f} allowed"
+                raise Refused(Why.LIMIT, f"plan of {peer}: error {sd} W: {allowed}")

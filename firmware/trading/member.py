@@ -34,6 +34,7 @@ from firmware.trading.membership import Membership, follow, read_membership
 from firmware.trading.messages import AckBody, HeadBody, OrderBody, WantBody, WitnessBody
 
 NUMBERS_AT_ONCE = 256  # message numbers reserved with one write
+ALL_HEAR_ALL = 100  # members; in larger communities only who may propose hears all orders
 COUNTERSIGN_S = 3600.0  # neighbours countersign each other's ledgers once in so long
 
 
@@ -44,6 +45,7 @@ class Outgoing:
     kind: str
     to: str
     raw: bytes
+    part: int = 0  # of a book
 
 
 class TradingMember:
@@ -60,6 +62,7 @@ class TradingMember:
         self._prev = NO_MESSAGE
         self._saved_heard = ledger.heard()
         self._countersigned: set[tuple[int, str]] = set()
+        self._committed_s: dict[str, int] = {}  # when we knew, by trade
         self.membership = _newest(membership, ledger)
         timeline = self.membership.timeline()
         self._epoch = timeline.trading(utc_s)
@@ -71,6 +74,7 @@ class TradingMember:
             if line.kind == "membership":
                 self.admission.add_former(_document(line))
             self.trader.restore(line.kind, line.body, _order_of(line))
+            self._note_commits(Entry(line.kind, line.body), line.utc_s)
         if self.membership.version > _version_in(ledger):
             self._save_membership(utc_s)
 
@@ -92,9 +96,44 @@ class TradingMember:
         signed = SignedOrder(message.id, epoch, message.n, order, message.fields)
         return self._apply(self.trader.place(signed, utc_s, t_s), utc_s)
 
+    def hears_orders(self, utc_s: float) -> bool:
+        """Whether we need what only proposers need: in a small community everybody does."""
+        if len(self.membership.members) <= ALL_HEAR_ALL:
+            return True
+        epoch = self.trader.timeline.trading(utc_s)
+        proposers = (self.membership.rules(e).proposers(e) for e in (epoch, epoch + 1))
+        return any(self.identity.peer in names for names in proposers)
+
     def committed(self, epoch: int) -> list[Pact]:
         """The trades of an epoch that bind both parties."""
         return self.trader.committed(epoch)
+
+    def scheduled(self, epoch: int) -> list[Pact]:
+        """Those of them that were known in time to be delivered."""
+        timeline = self.trader.timeline
+        last_s = timeline.delivery_s(epoch) - timeline.schedule_s
+        pacts = self.trader.committed(epoch)
+        return [pact for pact in pacts if self._committed_s.get(pact.id, last_s + 1) <= last_s]
+
+    def abstain(self, epoch: int) -> None:
+        """Bind ourselves to no book of an epoch."""
+        self.trader.abstain(epoch)
+
+    def say(self, kind: str, epoch: int, body: Mapping[str, Any], utc_s: float) -> list[Outgoing]:
+        """A signed message to all that binds nobody."""
+        if self.problem:
+            return []
+        return self._apply(Effects(sends=(Send(kind, "", epoch, body),)), utc_s)
+
+    def keep(self, entry: Entry, utc_s: float) -> None:
+        """An entry of our own in the ledger."""
+        if not self.problem:
+            self._apply(Effects((entry,)), utc_s)
+
+    def kept(self, kind: str) -> list[Mapping[str, Any]]:
+        """Our entries of a kind of the last week, oldest first. Raises LedgerError."""
+        lines = self._ledger.lines(max(1, self._epoch - KEPT_EPOCHS))
+        return [line.body for line in lines if line.kind == kind]
 
     def follow(self, document: Membership, utc_s: float) -> None:
         """A new membership document. Raises MembershipError, LedgerError."""
@@ -127,6 +166,9 @@ class TradingMember:
         if epoch != self._epoch:
             self._epoch = epoch
             self.trader.set_rules(self.membership.rules(epoch))
+            oldest_s = utc_s - (KEPT_EPOCHS + 1) * self.trader.timeline.slot_s
+            known = self._committed_s.items()
+            self._committed_s = {name: at_s for name, at_s in known if at_s >= oldest_s}
         return self._apply(self.trader.tick(utc_s, t_s), utc_s)
 
     def _event(self, admitted: Admitted, utc_s: float, t_s: float) -> Effects:
@@ -213,6 +255,13 @@ class TradingMember:
         changed = {key: n for key, n in heard.items() if self._saved_heard.get(key) != n}
         self._ledger.append(entries, int(utc_s), changed)
         self._saved_heard |= changed
+        for entry in entries:
+            self._note_commits(entry, int(utc_s))
+
+    def _note_commits(self, entry: Entry, utc_s: int) -> None:
+        if entry.kind in ("decide", "decision") and entry.body["commit"]:
+            for name in entry.body["trades"]:
+                self._committed_s.setdefault(name, utc_s)
 
     def _save_membership(self, utc_s: float) -> None:
         body = {"e": self._epoch, "document": self.membership.model_dump()}
@@ -225,7 +274,7 @@ class TradingMember:
         if send.kind == "head":
             body |= {"n": self._ledger.head.seq, "h": self._ledger.head.hash.hex()}
         message = self._seal(send.kind, send.epoch, body, utc_s)
-        return Outgoing(send.kind, send.to, message.raw())
+        return Outgoing(send.kind, send.to, message.raw(), body.get("part", 0))
 
     def _seal(self, kind: str, epoch: int, body: Mapping[str, Any], utc_s: float) -> Message:
         if self._next_n >= self._last_n:

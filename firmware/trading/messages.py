@@ -4,14 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from control.market_book import MOST_STEPS
 from firmware.trading.envelope import Count, Hash, Peer, one_line
 
 Price = Annotated[int, Field(ge=-(10**9), le=10**9)]
 Energy = Annotated[int, Field(ge=0, le=10**9)]
+Power = Annotated[int, Field(ge=-(10**9), le=10**9)]
 Register = Annotated[int, Field(ge=0, lt=2**53)]
+MOST_PLAN_STEPS = 96  # a day of quarters of an hour
 
 
 class Body(BaseModel):
@@ -101,6 +103,22 @@ class MeterBody(Body):
     q: Literal["ok", "est", "missing"]
 
 
+class PlanBody(Body):
+    """What the sender expects to draw in each step of the day ahead, W; < 0: it feeds.
+
+    No promise. The steps are those of `firmware.trading.rounds.plan_grid`.
+    """
+
+    w: Annotated[list[Power], Field(min_length=1, max_length=MOST_PLAN_STEPS)]
+    sd: Annotated[list[Energy], Field(max_length=MOST_PLAN_STEPS)]  # of its error, W
+
+    @model_validator(mode="after")
+    def _alike(self) -> "PlanBody":
+        if len(self.w) != len(self.sd):
+            raise ValueError(f"sd: as many numbers as in w, {len(self.w)}, allowed")
+        return self
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """What is asked of one kind of message before its content is looked at."""
@@ -123,6 +141,7 @@ KINDS: Mapping[str, Kind] = {
     "head": Kind(HeadBody, 80_000, ordered=True),
     "witness": Kind(WitnessBody, SMALL),
     "meter": Kind(MeterBody, SMALL, ordered=True),
+    "plan": Kind(PlanBody, SMALL, gathers=True, ordered=True),
 }
 
 

@@ -251,3 +251,29 @@ def test_a_flood_is_not_even_verified(gate: Admission, ann: Identity, bob: Ident
     assert refused(gate, sealed(ann, "want", {}, n=9_999)).why is Why.FLOOD
     admit(gate, order(bob))
     admit(gate, sealed(ann, "want", {}, n=99_999, epoch=EPOCH + 1), NOW_S + 900)
+
+
+@pytest.mark.parametrize(
+    ("w", "sd", "why"),
+    [
+        (95 * [0] + [8_002], 96 * [0], Why.LIMIT),
+        ([-4_002], [0], Why.LIMIT),
+        (96 * [0], 95 * [0] + [12_002], Why.LIMIT),
+        (96 * [0], 95 * [0], Why.FORM),
+        (97 * [0], 97 * [0], Why.FORM),
+        ([], [], Why.FORM),
+        ([0], [-1], Why.FORM),
+    ],
+)
+def test_a_plan_beyond_limits(
+    gate: Admission, ann: Identity, w: list[int], sd: list[int], why: Why
+) -> None:
+    assert refused(gate, sealed(ann, "plan", {"w": w, "sd": sd})).why is why
+
+
+def test_a_plan_once_and_no_older_one(gate: Admission, ann: Identity) -> None:
+    message = sealed(ann, "plan", {"w": 48 * [8_000, -4_000], "sd": 96 * [500]})
+    assert not admit(gate, message).again
+    assert admit(gate, message).again
+    older = sealed(ann, "plan", {"w": 96 * [0], "sd": 96 * [0]}, n=2)
+    assert refused(gate, older).why is Why.REPLAY
