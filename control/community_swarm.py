@@ -69,4 +69,4 @@ def storage_powers(
 
     for _ in range(moves):
         swarm.iterate(cost, moves)
-    return swarm.best_position
+    return np.asarray(swarm.best_position)
