@@ -4,12 +4,9 @@ The loop hands over its telemetry and never waits. Broker and network may be abs
 the thread says so once, waits longer and longer, and tries again.
 """
 
-import contextlib
 import json
 import logging
 import os
-import random
-import socket
 import threading
 import time
 from collections import deque
@@ -22,6 +19,8 @@ from control.records import Event
 from firmware.config import Site
 from firmware.loop import Telemetry
 from firmware.mqtt import messages
+from firmware.mqtt.backoff import Backoff
+from firmware.mqtt.complaints import Complaints
 from firmware.mqtt.discovery import discovery
 from firmware.mqtt.energy import Energy
 from firmware.mqtt.feed import Feed
@@ -29,20 +28,16 @@ from firmware.mqtt.inbound import Acknowledgement, Inbound, Submit
 from firmware.mqtt.outbox import Disk, Message, Outbox
 from firmware.mqtt.session import LinkError, Session, Will
 from firmware.mqtt.topics import OFFLINE, ONLINE, Topics, is_level
+from firmware.mqtt.waker import Waker
 from firmware.unexpected import SteadyThread
 
 log = logging.getLogger("nanogrid")
 
-FIRST_RETRY_S = 1.0  # doubles up to ...
-LAST_RETRY_S = 60.0
-STEADY_S = 30.0  # a connection that has lasted so long was a good one
 TURN_S = 0.25  # how often to look for something to do
 PAUSE_S = 0.002  # between two turns: however much a broker sends, the loop does not notice
 CLOSE_S = 3.0
 JOIN_S = 7.0  # longer than an attempt to connect
 INBOX = 1000  # events and acknowledgements on their way to the thread
-WAKE_BYTES = 4096
-SAID = 20  # problems in one time without connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +88,9 @@ class Link:
         self._run_id = f"{time.time_ns() // 1_000_000:x}-{os.urandom(2).hex()}"
         self._events = 0
         self._stopping = threading.Event()
-        self._wake_read, self._wake_write = socket.socketpair()
-        self._wake_read.setblocking(False)
-        self._wake_write.setblocking(False)
-        self._said: set[str] = set()
-        self._refused: dict[str, str] = {}
+        self._waker = Waker()
         self.status = LinkStatus(f"{site.mqtt.host}:{site.mqtt.port}")
+        self._complaints = Complaints("mqtt", self.status.broker)
         self._thread = SteadyThread("mqtt", self._run)
 
     def start(self) -> None:
@@ -118,7 +110,7 @@ class Link:
     def close(self) -> None:
         """Say that we go, and save what has not arrived; a broker that hangs is not waited for."""
         self._stopping.set()
-        self._wake()
+        self._waker.wake()
         if self._thread.ident is not None:
             self._thread.join(JOIN_S)
 
@@ -134,26 +126,19 @@ class Link:
             self._inbox.append(item)
         else:
             self._lost += 1
-        self._wake()
-
-    def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # it has been woken
-            self._wake_write.send(b"x")
+        self._waker.wake()
 
     # --- the thread --------------------------------------------------------------------------
 
     def _run(self) -> None:
-        retry_s = FIRST_RETRY_S
+        backoff = Backoff()
         while not self._stopping.is_set():
             opened_s = time.monotonic()
             try:
                 self._connected()
             except LinkError as error:
                 self._say(str(error))
-            if time.monotonic() - opened_s > STEADY_S:
-                retry_s = FIRST_RETRY_S
-            self._pause(random.uniform(retry_s / 2, retry_s))
-            retry_s = min(2 * retry_s, LAST_RETRY_S)
+            self._pause(backoff.next_s(time.monotonic() - opened_s))
         self._collect(None)
         self._outbox.close(CLOSE_S)
 
@@ -174,8 +159,8 @@ class Link:
             session.open()
             self._begin(session)
             while not self._stopping.is_set():
-                session.turn(self._wake_read, TURN_S)
-                self._slept()
+                session.turn(self._waker.socket, TURN_S)
+                self._waker.slept()
                 self._work(session, time.monotonic())
                 time.sleep(PAUSE_S)
             self._part(session)
@@ -187,16 +172,16 @@ class Link:
         self._feed.forget()
         self._inbound.announce = self._site.mqtt.discovery
         topics = self._inbound.subscriptions
-        session.subscribe(topics, lambda reason: self._note("subscriptions", reason))
+        session.subscribe(topics, lambda reason: self._complaints.note("subscriptions", reason))
         self._send(session, self._topics.of_site("availability"), ONLINE)
+        self._complaints.connected()
         self.status = LinkStatus(self.status.broker, True, time.time())
-        log.info("mqtt: connected to %s", self.status.broker)
 
     def _part(self, session: Session) -> None:
         """Deliver what is under way, and say that we go."""
         self._send(session, self._topics.of_site("availability"), OFFLINE)
         end_s = time.monotonic() + CLOSE_S / 3
-        while (len(self._outbox) or session.is_waiting) and time.monotonic() < end_s:
+        while (len(self._outbox) or session.under_way) and time.monotonic() < end_s:
             self._collect(session)
             self._deliver(session, time.monotonic())
             session.turn(None, 0.05)
@@ -243,7 +228,7 @@ class Link:
 
     def _settled(self, message: Message, reason: str) -> None:
         level = "ack" if message.topic.startswith(self._topics.ack("")) else message.topic
-        self._note(level, reason)
+        self._complaints.note(level, reason)
         if reason:
             self._outbox.refused(message, time.monotonic())
         else:
@@ -252,7 +237,9 @@ class Link:
     def _send(
         self, session: Session, topic: str, payload: str, qos: int = 1, retain: bool = True
     ) -> None:
-        session.publish(topic, payload, qos, retain, lambda reason: self._note(topic, reason))
+        session.publish(
+            topic, payload, qos, retain, lambda reason: self._complaints.note(topic, reason)
+        )
 
     def _announce(self, session: Session) -> None:
         """Tell Home Assistant what there is; an empty message would remove it."""
@@ -267,22 +254,10 @@ class Link:
 
     # --- how it is ---------------------------------------------------------------------------
 
-    def _note(self, topic: str, reason: str) -> None:
-        """Say what the broker refuses, once."""
-        if not reason:
-            self._refused.pop(topic, None)
-        elif self._refused.get(topic) != reason:
-            self._refused[topic] = reason
-            log.warning("mqtt: %s refuses %s: %s", self.status.broker, topic, reason)
-
     def _say(self, problem: str) -> None:
-        """Say what is wrong: each thing once until there is a connection again."""
+        """There is no connection, or no longer."""
         before = self.status
-        if before.connected:
-            self._said.clear()
-        if problem not in self._said and len(self._said) < SAID:
-            self._said.add(problem)
-            log.warning("mqtt: %s: %s", before.broker, problem)
+        self._complaints.lost(problem)
         since_utc_s = time.time() if before.connected or not before.problem else before.since_utc_s
         self.status = LinkStatus(before.broker, False, since_utc_s, problem)
 
@@ -295,10 +270,6 @@ class Link:
             before.problem,
             len(self._outbox),
             self._outbox.dropped + self._lost,
-            dict(self._refused),
+            self._complaints.refused.copy(),
             dict(self._inbound.dropped),
         )
-
-    def _slept(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            self._wake_read.recv(WAKE_BYTES)

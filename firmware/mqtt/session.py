@@ -33,7 +33,7 @@ SESSION_S = 30  # what the broker keeps of us; a new connection starts clean all
 PACKET_BYTES = 256 * 1024
 PACKETS = 10  # read at one go
 ALERT = re.compile(r"\[SSL: (\w+)\]")
-SEND_NEW_ONLY = 2  # retain handling: nothing that was retained before we came
+SEND_RETAINED, SEND_NEW_ONLY = 0, 2  # retain handling: with or without what was there before us
 
 # What paho raises over the network and over what a broker should not send.
 BROKEN = (
@@ -66,8 +66,16 @@ class Will:
 class Session:
     """One connection."""
 
-    def __init__(self, settings: Mqtt, client_id: str, will: Will, received: Received) -> None:
-        """Nothing is opened yet."""
+    def __init__(
+        self,
+        settings: Mqtt,
+        client_id: str,
+        will: Will | None,
+        received: Received,
+        packet_bytes: int = PACKET_BYTES,
+    ) -> None:
+        """Nothing is opened yet. The broker sends nothing larger than `packet_bytes`."""
+        self._packet_bytes = packet_bytes
         self._settings = settings
         self._received = received
         self._client = _client(settings, client_id, will)
@@ -86,7 +94,9 @@ class Session:
         """Connect and be accepted. Raises LinkError."""
         settings = self._settings
         properties = _properties(
-            PacketTypes.CONNECT, SessionExpiryInterval=SESSION_S, MaximumPacketSize=PACKET_BYTES
+            PacketTypes.CONNECT,
+            SessionExpiryInterval=SESSION_S,
+            MaximumPacketSize=self._packet_bytes,
         )
         try:
             if context := tls_context(settings):
@@ -104,6 +114,9 @@ class Session:
             raise LinkError(str(error)) from None
         except BROKEN as error:
             raise LinkError(_words(error)) from None
+        sock: Any = self._client.socket()
+        if sock is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         end_s = time.monotonic() + CONNECT_S
         while not self._accepted:
             if time.monotonic() > end_s:
@@ -111,26 +124,47 @@ class Session:
                 raise LinkError("no answer to the request to connect")
             self.turn(None, 0.1)
 
-    def subscribe(self, topics: list[str], settled: Settled) -> None:
-        """Ask for `topics`, at QoS 1 and without what is retained. Raises LinkError."""
-        options = SubscribeOptions(1, retainAsPublished=True, retainHandling=SEND_NEW_ONLY)
+    def subscribe(
+        self, topics: list[str], settled: Settled, *, retained: bool = False, echo: bool = True
+    ) -> None:
+        """Ask for `topics`, at QoS 1. Raises LinkError.
+
+        `retained`: also what is retained there already; `echo`: also what we send ourselves.
+        """
+        options = SubscribeOptions(
+            1,
+            noLocal=not echo,
+            retainAsPublished=True,
+            retainHandling=SEND_RETAINED if retained else SEND_NEW_ONLY,
+        )
         _, mid = self._guarded(lambda: self._client.subscribe([(t, options) for t in topics]))
         if mid is not None:
             self._waiting[mid] = time.monotonic(), settled
 
+    def unsubscribe(self, topics: list[str]) -> None:
+        """Ask for `topics` no more. Raises LinkError."""
+        self._guarded(lambda: self._client.unsubscribe(topics))
+
     def publish(
         self,
         topic: str,
-        payload: str,
+        payload: str | bytes,
         qos: int,
         retain: bool = False,
         settled: Settled | None = None,
         correlation: bytes | None = None,
+        expiry_s: int | None = None,
     ) -> None:
-        """Send; `settled` hears how it went at QoS 1. Raises LinkError."""
-        properties = None
+        """Send; `settled` hears how it went at QoS 1; the broker forgets it after `expiry_s`.
+
+        Raises LinkError.
+        """
+        values: dict[str, Any] = {}
         if correlation is not None:
-            properties = _properties(PacketTypes.PUBLISH, CorrelationData=correlation)
+            values["CorrelationData"] = correlation
+        if expiry_s is not None:
+            values["MessageExpiryInterval"] = expiry_s
+        properties = _properties(PacketTypes.PUBLISH, **values) if values else None
         info = self._guarded(
             lambda: self._client.publish(topic, payload, qos, retain, properties=properties)
         )
@@ -143,9 +177,9 @@ class Session:
         return self._client.want_write()
 
     @property
-    def is_waiting(self) -> bool:
-        """Something has been sent that the broker has not acknowledged."""
-        return bool(self._waiting)
+    def under_way(self) -> int:
+        """How much has been sent that the broker has not acknowledged."""
+        return len(self._waiting)
 
     def turn(self, wake: socket.socket | None, timeout_s: float) -> None:
         """Wait for traffic, or for `wake` to become readable, and handle it. Raises LinkError."""
@@ -256,7 +290,7 @@ class Session:
         self._received(message)
 
 
-def _client(settings: Mqtt, client_id: str, will: Will) -> Client:
+def _client(settings: Mqtt, client_id: str, will: Will | None) -> Client:
     client = Client(
         CallbackAPIVersion.VERSION2,
         client_id,
@@ -265,8 +299,9 @@ def _client(settings: Mqtt, client_id: str, will: Will) -> Client:
     )
     client.max_queued_messages_set(settings.queue)
     client.connect_timeout = CONNECT_S
-    properties = _properties(PacketTypes.WILLMESSAGE, WillDelayInterval=WILL_DELAY_S)
-    client.will_set(will.topic, will.payload, 1, True, properties)
+    if will is not None:
+        properties = _properties(PacketTypes.WILLMESSAGE, WillDelayInterval=WILL_DELAY_S)
+        client.will_set(will.topic, will.payload, 1, True, properties)
     return client
 
 

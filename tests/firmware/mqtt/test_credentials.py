@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from firmware.commands.check import check
 from firmware.config_operation import Mqtt
-from firmware.mqtt import link as link_module
+from firmware.mqtt import backoff
 from firmware.mqtt.credentials import problems
 from tests.firmware.mqtt.certificates import Authority
 from tests.firmware.mqtt.conftest import Broker, Links, Listener, free_port, wait_for
@@ -21,8 +21,8 @@ EXAMPLE = Path(__file__).parents[3] / "examples" / "site.toml"
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "FIRST_RETRY_S", 0.1)
-    monkeypatch.setattr(link_module, "LAST_RETRY_S", 0.2)
+    monkeypatch.setattr(backoff, "FIRST_S", 0.1)
+    monkeypatch.setattr(backoff, "LAST_S", 0.2)
 
 
 @pytest.fixture

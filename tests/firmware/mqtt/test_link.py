@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from firmware.mqtt import backoff
 from firmware.mqtt import link as link_module
 from firmware.status_view import view
 from tests.firmware.mqtt.conftest import Broker, Links, Listener, Proxy, ThreadDisk, wait_for
@@ -28,8 +29,8 @@ Listen = Callable[..., Listener]
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries again soon: nobody wants to wait for a minute."""
-    monkeypatch.setattr(link_module, "FIRST_RETRY_S", 0.1)
-    monkeypatch.setattr(link_module, "LAST_RETRY_S", 0.4)
+    monkeypatch.setattr(backoff, "FIRST_S", 0.1)
+    monkeypatch.setattr(backoff, "LAST_S", 0.4)
 
 
 def numbers(listener: Listener) -> list[int]:
