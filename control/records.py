@@ -175,6 +175,7 @@ class Plan:
     cost: float
     solver: str
     reserve: tuple[str, ...] = ()  # what is kept for a bad day after each step, in words
+    stored_value_per_kwh: tuple[float, ...] = ()  # of a stored kWh; empty: money does not count
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,3 +91,6 @@ class Market:
     detail: str = ""  # what it does now, in words
     problem: str = ""  # why it does not trade; empty: it does
     events: tuple[str, ...] = ()  # what has happened since the last time, told once
+
+
+NO_MARKET = Market(expires_utc_s=0.0)

@@ -14,6 +14,7 @@ from control.records import Forecast, Plan, PricePeriod
 from control.reserve import Reserve, reserve
 from control.stored_value import guidance
 from control.tighten import higher_reserve_frac, tighter_kw
+from control.trades import NO_MARKET, Market
 from firmware.config import Site
 from firmware.tariff import Tariff
 
@@ -39,6 +40,7 @@ class Situation:
     export_max_kw: float | None = None
     reserve_soc_frac: float | None = None
     prices: tuple[PricePeriod, ...] = ()  # ordered, before the tariff's
+    market: Market = NO_MARKET  # what is traded and agreed with neighbours
 
 
 def slot_start(situation: Situation, slot_s: float) -> tuple[float, float]:
@@ -225,6 +227,7 @@ def to_plan(
     stored = energy_kwh(instance, schedule.battery_kw)[1:]
     soc = stored / capacity if capacity > 0 else np.zeros(instance.steps)
     guide = guidance(instance, schedule)
+    weight = instance.weight_generation
     kept = Reserve(instance.reserve_kwh, instance.reserve_short_per_kwh_h)
     return Plan(
         issued_t_s=forecast.issued_t_s,
@@ -242,6 +245,7 @@ def to_plan(
         cost=float(cost),
         solver=solver,
         reserve=tuple(kept.words(step) for step in range(instance.steps)),
+        stored_value_per_kwh=_floats(guide.value_per_kwh / weight) if weight else (),
     )
 
 

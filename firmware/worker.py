@@ -30,6 +30,7 @@ from firmware.minutes import MINUTE_S, Minute
 from firmware.store_reading import read_minutes
 from firmware.store_schema import StoreError
 from firmware.tariff import Tariff
+from firmware.traded_day import beside_neighbours, with_traded
 from models.forecaster import Forecaster
 from models.history import DAY_S, History, HistoryError, Target, read_history
 
@@ -101,6 +102,7 @@ class Worker:
         if not self._site.planner.enabled:
             return Advice(forecast, None, detail, events)
         instance = build_instance(self._site, self._tariff, forecast, situation)
+        instance, traded_kw = beside_neighbours(instance, situation)
         schedule, cost, how = plan_day(
             self._site,
             instance,
@@ -111,7 +113,7 @@ class Worker:
         _, start_utc_s = slot_start(situation, self._site.planner.slot_s)
         self._last = (start_utc_s, schedule)
         made = to_plan(self._site, forecast, instance, schedule, cost, how)
-        return Advice(forecast, made, detail, events)
+        return Advice(forecast, with_traded(made, traded_kw), detail, events)
 
     def _watch(self, target: Target) -> Watch:
         """The quantity's forecasters; scores and challengers lie beside the store."""

@@ -18,6 +18,7 @@ from control.records import (
 )
 from control.site import SiteParameters
 from control.state import Mode, State
+from control.trades import NO_MARKET, Market, Trade
 from firmware.config import Site
 from firmware.day_plan import Situation
 from firmware.minutes import Minute, Minutes
@@ -48,6 +49,7 @@ class Trigger:
     reserve_soc_frac: float | None
     prices: tuple[PricePeriod, ...]
     replans: int
+    trades: tuple[Trade, ...]
 
 
 class Workers:
@@ -116,7 +118,9 @@ class Workers:
         self._supervise(now_s)
         return self._advice
 
-    def observe(self, sample: Sample, state: State, orders: Orders) -> None:
+    def observe(
+        self, sample: Sample, state: State, orders: Orders, market: Market = NO_MARKET
+    ) -> None:
         """Note what this cycle saw, and ask for new advice when it is time or is ordered."""
         plant = state.estimate
         minute = self._minutes.add(sample.utc_s, self._available_pv(sample, state), plant.load_kw)
@@ -129,11 +133,11 @@ class Workers:
         if not known or self._is_away or self._asked_t_s is not None:
             return
         slot = int(sample.utc_s // self._planner.slot_s)
-        trigger = _trigger(slot, state, orders)
+        trigger = _trigger(slot, state, orders, market)
         if trigger == self._trigger and sample.t_s - self._last_t_s < self._planner.interval_s:
             return
         self._trigger = trigger
-        self._ask(sample, state, orders)
+        self._ask(sample, _situation(sample, state, orders, market))
 
     @property
     def _is_away(self) -> bool:
@@ -148,14 +152,14 @@ class Workers:
         sun = sample.irradiance_w_m2.good if sample.irradiance_w_m2 else None
         return None if sun is None else max(pv_kw, rated_kw * PV_YIELD_FRAC * sun / 1000.0)
 
-    def _ask(self, sample: Sample, state: State, orders: Orders) -> None:
+    def _ask(self, sample: Sample, situation: Situation) -> None:
         assert self._process is not None
         self._request += 1
         self._asked_t_s = self._last_t_s = sample.t_s
         self._process.ask(
             {
                 "id": self._request,
-                "situation": _situation(sample, state, orders),
+                "situation": situation,
                 "minutes": list(self._recent)[len(self._recent) - self._untold :],
                 "iterations": self._iterations,
             }
@@ -213,7 +217,7 @@ class Workers:
         self._advice = replace(self._advice, detail=why)
 
 
-def _trigger(slot: int, state: State, orders: Orders) -> Trigger:
+def _trigger(slot: int, state: State, orders: Orders, market: Market) -> Trigger:
     return Trigger(
         slot,
         state.mode,
@@ -224,10 +228,11 @@ def _trigger(slot: int, state: State, orders: Orders) -> Trigger:
         orders.reserve_soc_frac,
         orders.prices,
         orders.replans,
+        market.trades,
     )
 
 
-def _situation(sample: Sample, state: State, orders: Orders) -> Situation:
+def _situation(sample: Sample, state: State, orders: Orders, market: Market) -> Situation:
     plant, generator = state.estimate, state.generator
     # Behind a transfer switch the set and the grid never carry the site together.
     usable = not plant.grid_present and not generator.locked and plant.generator_available
@@ -244,6 +249,7 @@ def _situation(sample: Sample, state: State, orders: Orders) -> Situation:
         export_max_kw=orders.export_max_kw,
         reserve_soc_frac=orders.reserve_soc_frac,
         prices=orders.prices,
+        market=market,
     )
 
 
