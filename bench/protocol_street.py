@@ -279,7 +279,7 @@ def judge(street: Street) -> Verdict:
             if kind == "lock":
                 roots[member.name, body["e"]].add(body["root"])
                 for row in body["trades"]:
-                    pacts[row["id"]] = _pact(body["e"], row)
+                    pacts[row["id"]] = Pact.of_row(body["e"], row)
                     states[row["id"]].setdefault(member.name, "bound")
             elif kind in ("decide", "decision"):
                 word = "commit" if body["commit"] else "abort"
@@ -307,10 +307,6 @@ def judge(street: Street) -> Verdict:
 
 def _both(pact: Pact, states: dict[str, str], word: str) -> bool:
     return states.get(pact.buyer) == states.get(pact.seller) == word
-
-
-def _pact(epoch: int, row: dict[str, Any]) -> Pact:
-    return Pact(row["id"], epoch, row["buyer"], row["seller"], row["q"], row["price"], row["fee"])
 
 
 def _possible(street: Street) -> list[int]:

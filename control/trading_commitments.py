@@ -101,7 +101,7 @@ class Commitments:
     ) -> Effects:
         """Bind ourselves to one book: with that we have voted, or wait for votes, on each trade."""
         mine = tuple(pacts)
-        rows = [_row(pact) for pact in mine]
+        rows = [pact.row() for pact in mine]
         body = {"e": epoch, "root": root, "result": result, "trades": rows}
         self.restore_lock(body)
         effects = Effects((Entry("lock", body),))
@@ -117,7 +117,7 @@ class Commitments:
         epoch, root, result = body["e"], body["root"], body["result"]
         self._locks[epoch] = (root, result)
         for row in body["trades"]:
-            pact = _pact(epoch, row)
+            pact = Pact.of_row(epoch, row)
             state = State.OPEN if pact.decider == self.me else State.IN_DOUBT
             self._trades[pact.id] = _Kept(pact, result, root, state)
             self._live.add(pact.id)
@@ -255,16 +255,20 @@ class Commitments:
         return decided and mine and self._left_s(kept.pact.epoch, utc_s) > 0
 
     def _lists_due(self, utc_s: float) -> Effects:
+        """What we committed, to each voter its own trades."""
         epoch = self.timeline.trading(utc_s)
         if epoch == self._told or self._left_s(epoch, utc_s) > self.timeline.head_s:
             return NOTHING
         self._told = epoch
         mine = [k for k in self._trades.values() if k.pact.epoch == epoch]
         deciding = [k for k in mine if k.pact.decider == self.me]
-        if not deciding:
-            return NOTHING
-        commits = sorted(k.pact.id for k in deciding if k.state is State.COMMITTED)
-        return Effects(sends=(Send("head", "", epoch, {"commits": commits}),))
+        sends = []
+        for voter in sorted({k.pact.voter for k in deciding}):
+            commits = sorted(
+                k.pact.id for k in deciding if k.pact.voter == voter and k.state is State.COMMITTED
+            )
+            sends.append(Send("head", voter, epoch, {"commits": commits}))
+        return Effects(sends=tuple(sends))
 
     def _forget(self, current: int) -> None:
         """Once per slot: what is decided and old; nothing that is in doubt."""
@@ -307,18 +311,3 @@ class Commitments:
 def _evidence(epoch: int, decision: Decision, what: str) -> Entry:
     body = {"e": epoch, "peer": decision.decider, "what": what, "message": decision.message}
     return Entry("evidence", body)
-
-
-def _row(pact: Pact) -> dict[str, Any]:
-    return {
-        "id": pact.id,
-        "buyer": pact.buyer,
-        "seller": pact.seller,
-        "q": pact.wh,
-        "price": pact.price,
-        "fee": pact.fee,
-    }
-
-
-def _pact(epoch: int, row: Mapping[str, Any]) -> Pact:
-    return Pact(row["id"], epoch, row["buyer"], row["seller"], row["q"], row["price"], row["fee"])

@@ -224,6 +224,24 @@ class Pact:
         """The other one."""
         return self.seller if self.decider == self.buyer else self.buyer
 
+    def row(self) -> dict[str, Any]:
+        """As it stands in the ledger, beside its epoch."""
+        return {
+            "id": self.id,
+            "buyer": self.buyer,
+            "seller": self.seller,
+            "q": self.wh,
+            "price": self.price,
+            "fee": self.fee,
+        }
+
+    @classmethod
+    def of_row(cls, epoch: int, row: Mapping[str, Any]) -> "Pact":
+        """The one that `row` made a row of."""
+        names = ("id", "buyer", "seller", "q", "price", "fee")
+        name, buyer, seller, wh, price, fee = (row[key] for key in names)
+        return cls(name, epoch, buyer, seller, wh, price, fee)
+
 
 def pact(epoch: int, root: str, buyer: str, seller: str, wh: int, price: int, fee: int) -> Pact:
     """A trade with the name that follows from all that matters of it."""

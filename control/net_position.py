@@ -1,0 +1,140 @@
+"""A house's position in one market slot: what it will lack, and what it can do about it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from control.order_pricing import Means, Need
+from control.trades import Position, Quantiles, StoreFacts
+
+QUANTILES = 3
+LEAST_STEP_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The time of a slot, UTC."""
+
+    from_utc_s: float
+    until_utc_s: float
+
+    @property
+    def hours(self) -> float:
+        """Its length."""
+        return (self.until_utc_s - self.from_utc_s) / 3600.0
+
+
+def mean_over(
+    series: Sequence[float], from_utc_s: float, step_s: float, slot: Slot
+) -> float | None:
+    """Mean of a series of steps over a slot; None where it does not cover the slot."""
+    if step_s < LEAST_STEP_S or slot.from_utc_s < from_utc_s - 1e-6:
+        return None
+    total, at_s = 0.0, slot.from_utc_s
+    while at_s < slot.until_utc_s - 1e-6:
+        step = int((at_s - from_utc_s + 1e-6) // step_s)
+        if step >= len(series):
+            return None
+        until_s = min(slot.until_utc_s, from_utc_s + (step + 1) * step_s)
+        total += series[step] * (until_s - at_s)
+        at_s = until_s
+    mean = total / (slot.until_utc_s - slot.from_utc_s)
+    return mean if math.isfinite(mean) else None
+
+
+def need(position: Position, slot: Slot) -> Need | None:
+    """Load less own generation; None where the forecast does not say. Errors are independent."""
+    load, generation = (
+        _quantiles(position, series, slot) for series in (position.load_kw, position.generation_kw)
+    )
+    if load is None or generation is None:
+        return None
+    middle_kw = load[1] - generation[1]
+    low_kw = middle_kw - math.hypot(load[1] - load[0], generation[2] - generation[1])
+    high_kw = middle_kw + math.hypot(load[2] - load[1], generation[1] - generation[0])
+    return Need(low_kw * slot.hours, middle_kw * slot.hours, high_kw * slot.hours)
+
+
+def _quantiles(position: Position, series: Quantiles, slot: Slot) -> tuple[float, ...] | None:
+    rows = (series.p10_kw, series.p50_kw, series.p90_kw)
+    means = [mean_over(row, position.from_utc_s, position.step_s, slot) for row in rows]
+    known = tuple(mean for mean in means if mean is not None)
+    return known if len(known) == QUANTILES else None
+
+
+def stored_at(position: Position, store: StoreFacts, utc_s: float) -> float | None:
+    """Energy in the battery at a later time when it keeps to its plan, kWh; None: unknown."""
+    if position.soc_frac is None or not math.isfinite(position.soc_frac):
+        return None
+    stored_kwh = position.soc_frac * store.capacity_kwh
+    until = Slot(position.utc_s, utc_s)
+    if utc_s <= position.utc_s or not position.battery_kw:
+        return stored_kwh
+    power_kw = mean_over(position.battery_kw, position.from_utc_s, position.step_s, until)
+    if power_kw is None:
+        return None
+    efficiency = store.charge_efficiency_frac
+    stored_kw = -power_kw * efficiency if power_kw < 0 else -power_kw / _giving(store)
+    low_kwh, high_kwh = bounds_kwh(position, store)
+    moved_kwh = stored_kwh + stored_kw * until.hours
+    return min(max(moved_kwh, min(low_kwh, stored_kwh)), max(high_kwh, stored_kwh))
+
+
+def bounds_kwh(position: Position, store: StoreFacts) -> tuple[float, float]:
+    """Least and most stored energy that the market may use."""
+    return (
+        position.soc_min_frac * store.capacity_kwh,
+        position.soc_max_frac * store.capacity_kwh,
+    )
+
+
+def means(
+    position: Position, store: StoreFacts, slot: Slot, need: Need, value_per_kwh: float | None
+) -> Means | None:
+    """What the house can do in a slot; None where prices are unknown.
+
+    `value_per_kwh` is that of a stored kWh. Without it, or without a state of charge, the battery
+    stays out of the market.
+    """
+    buy, sell = (
+        mean_over(prices, position.from_utc_s, position.step_s, slot)
+        for prices in (position.buy_per_kwh, position.sell_per_kwh)
+    )
+    if buy is None or sell is None:
+        return None
+    stored_kwh = stored_at(position, store, slot.from_utc_s)
+    takes_kwh = gives_kwh = 0.0
+    value = 0.0
+    if stored_kwh is not None and value_per_kwh is not None and math.isfinite(value_per_kwh):
+        value = max(0.0, value_per_kwh)
+        low_kwh, high_kwh = bounds_kwh(position, store)
+        room_kwh = max(0.0, high_kwh - stored_kwh) / store.charge_efficiency_frac
+        left_kwh = max(0.0, stored_kwh - low_kwh) * _giving(store)
+        takes_kwh = min(store.charge_max_kw * slot.hours, room_kwh)
+        gives_kwh = min(store.discharge_max_kw * slot.hours, left_kwh)
+    return Means(
+        charge_kwh=_kept(position, need, takes_kwh),
+        discharge_kwh=gives_kwh,
+        import_kwh=max(0.0, position.import_max_kw) * slot.hours,
+        export_kwh=max(0.0, position.export_max_kw) * slot.hours,
+        buy_per_kwh=buy,
+        sell_per_kwh=min(sell, buy),
+        charging_per_kwh=value * store.charge_efficiency_frac - store.wear_per_kwh,
+        discharging_per_kwh=value / _giving(store) + store.wear_per_kwh,
+    )
+
+
+def _giving(store: StoreFacts) -> float:
+    return store.discharge_efficiency_frac
+
+
+def _kept(position: Position, need: Need, takes_kwh: float) -> float:
+    """Of a surplus, what the battery may take before peers: the fuzzy split leaves them the rest.
+
+    The peers' share is offered as if it went to the grid otherwise (Shahzad 2021); the remainder
+    is still offered, but only for more than storing it is worth.
+    """
+    share = position.p2p_share_frac
+    if share is None or not math.isfinite(share) or need.p50_kwh >= 0.0:
+        return takes_kwh
+    return min(takes_kwh, (1.0 - min(max(share, 0.0), 1.0)) * -need.p50_kwh)
