@@ -78,7 +78,7 @@ class AckBody(Body):
 
 
 class HeadBody(Body):
-    """The head of the sender's ledger, and the trades of the slot that it committed as decider."""
+    """The head of the sender's ledger, and what it committed in the slot with the receiver."""
 
     n: Count
     h: Hash

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from firmware.mqtt.topics import ROOT
 from firmware.trading.messages import KINDS
 
-FOR_PROPOSERS = ("order", "object", "want")  # in a large community nobody else needs them
+# In a large community only who may propose hears these.
+FOR_PROPOSERS = ("order", "object", "want", "plan", "meter")
 IN_PARTS = ("book",)
-RETAINED = ("order", "book", "decide", "head")  # what who comes late needs before it is repeated
+# What who comes late needs before it is repeated.
+RETAINED = ("order", "book", "decide", "head", "plan")
 
 
 @dataclass(frozen=True, slots=True)

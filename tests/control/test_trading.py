@@ -409,7 +409,7 @@ def test_a_decider_lists_what_it_committed_and_later_ones_are_evidence() -> None
     v, sent, _ = locked(voter)
     d.on_vote(vote_of(sent, voter), DELIVERY_S - 80, 920)
     (head,) = [send for send in tick(d, 54).sends if send.kind == "head"]
-    assert head.body["commits"] == [pact.id]
+    assert (head.to, head.body["commits"]) == (voter, [pact.id])
     assert "head" not in kinds(tick(d, 53).sends)
     v.on_head(decider, EPOCH, [])
     effects = v.on_decision(Decision(decider, EPOCH, pact.id, True, {}))

@@ -61,7 +61,7 @@ def hello(sender: Carrier, receiver: Carrier) -> None:
     """Send until it arrives."""
     end_s = time.monotonic() + 20.0
     while b"hello" not in receiver.receive(0.05):
-        sender.send(Outgoing("meter", "", b"hello"))
+        sender.send(Outgoing("ack", "", b"hello"))
         assert time.monotonic() < end_s
     while receiver.receive(0.05):  # those that were sent while we waited
         pass
@@ -81,7 +81,7 @@ def come(carrier: Carrier, count: int) -> list[bytes]:
 
 def nothing_comes(carrier: Carrier, marker: Carrier) -> None:
     """What was sent before this has gone by: `marker` says something, and only that comes."""
-    marker.send(Outgoing("meter", "", b"marker"))
+    marker.send(Outgoing("ack", "", b"marker"))
     assert come(carrier, 1) == [b"marker"]
 
 
