@@ -3,8 +3,11 @@
 Beside the store, in `forecast/`: `<target>_scores.json`, and weights with their .json:
 `challenger/<target>.tflite`, put there by hand and taken up without a restart;
 `champion/<target>.tflite`, a challenger that has won. Without a store nothing is kept.
+`challenger/<target>.trying` stands while a new challenger has not proved that it runs: weights
+that take the process with them are refused by its successor.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -27,16 +30,25 @@ class Watch:
     """Forecasts of one quantity by whoever has earned it; `make` builds a forecaster of weights."""
 
     def __init__(
-        self, target: Target, make: Callable[[Path | None], Forecaster], folder: Path | None
+        self,
+        target: Target,
+        make: Callable[[Path | None], Forecaster],
+        folder: Path | None,
+        *,
+        networks: bool = True,
     ) -> None:
+        """Without `networks` the site wants none: nobody is compared."""
         self._target, self._make, self._folder = target, make, folder
+        self._networks = networks
         self._events: list[str] = []
         self._networked = False  # the champion's last forecast came from its network
         self._forecasters = {CHAMPION: self._champion(), BASELINE: make(NO_NETWORK)}
-        self.serving = CHAMPION
+        self.serving, self._why = CHAMPION, ""  # why the baseline serves
         self._scores = self._saved_scores()
+        self._forecasters[BASELINE].problem = self._why or "in shadow"
         self._seen: tuple[int, ...] | None = None  # the challenger's files, as last looked at
-        self._settled_utc_s: int | None = None
+        self._untried: tuple[int, ...] | None = None  # those that have not run yet
+        self._settled_utc_s = self._scores.first_open_utc_s
         self._claimed_utc_s = self._saved_utc_s = 0
 
     @property
@@ -53,15 +65,17 @@ class Watch:
         """Forecast from the history's end on; the day before is scored on the way."""
         origin = history.end_utc_s
         self._settle(history)
-        if self._forecasters[CHAMPION].problem is None and origin != self._claimed_utc_s:
+        if self._networks:
             self._look_for_challenger()
-            return self._all(history, max(steps, DAY_S // history.step_s), steps)
+            if origin != self._claimed_utc_s:
+                return self._all(history, max(steps, DAY_S // history.step_s), steps)
         return self._with_skill(self._forecasters[self.serving].forecast(history, origin, steps))
 
     def _all(self, history: History, wanted: int, steps: int) -> Series:
         """Everybody forecasts; what they said is noted, then it is judged who serves."""
         origin, step_s = history.end_utc_s, history.step_s
         made = {n: f.forecast(history, origin, wanted) for n, f in self._forecasters.items()}
+        self._mark_tried(self._seen if CHALLENGER in made else None)
         last_kw = float(history.values[-1])
         leads = [max(ahead // step_s, 1) - 1 for ahead in HORIZONS_S.values()]
         served = made[self.serving]
@@ -79,9 +93,11 @@ class Watch:
         return self._with_skill(Series(low, middle, high, served.source))
 
     def _with_skill(self, series: Series) -> Series:
-        skill = self._scores.skill(self.serving)
-        known = tuple(skill.get(horizon) for horizon in HORIZONS_S) if skill else ()
-        return Series(series.p10_kw, series.p50_kw, series.p90_kw, series.source, known)
+        skill, coverage = (
+            tuple(found.get(horizon) for horizon in HORIZONS_S) if found else ()
+            for found in (self._scores.skill(self.serving), self._scores.coverage())
+        )
+        return Series(series.p10_kw, series.p50_kw, series.p90_kw, series.source, skill, coverage)
 
     def _settle(self, history: History) -> None:
         """Judge what was said for the intervals that ended since the last time."""
@@ -95,7 +111,8 @@ class Watch:
 
     def _notice_fallback(self, source: str) -> None:
         """Say so when the network gives up, or comes back, for what it finds in the history."""
-        networked = source.startswith(self._forecasters[CHAMPION].network_name)
+        name = self._forecasters[CHAMPION].network_name
+        networked = bool(name) and source.startswith(name)
         if self._networked and not networked:
             self._tell(f"fallback to {source}")
         elif networked and not self._networked:
@@ -108,6 +125,8 @@ class Watch:
             self._promote()
         self.serving = verdict.serving
         if verdict.reason:
+            self._why = verdict.reason.partition(":")[0] if self.serving == BASELINE else ""
+            self._forecasters[BASELINE].problem = self._why or "in shadow"
             self._tell(verdict.reason)
 
     # --- challenger and champion -----------------------------------------------------------
@@ -130,12 +149,39 @@ class Watch:
             if had is not None:
                 self._tell("the challenger is gone")
             return
+        if self._was_tried(seen):
+            self._tell(f"challenger refused: {path}: the process died of it; put a sound one there")
+            return
+        self._mark_trying(seen)
         forecaster = self._make(path)
         if forecaster.problem:
+            self._mark_tried(seen)
             self._tell(f"challenger refused: {forecaster.problem}")
             return
         self._forecasters[CHALLENGER] = forecaster
-        self._tell("a challenger runs in shadow")
+        self._tell(f"a challenger runs in shadow: {forecaster.network_name}")
+
+    def _mark(self) -> Path:
+        assert self._folder is not None
+        return self._folder / CHALLENGER / f"{self._target}.trying"
+
+    def _was_tried(self, seen: tuple[int, ...]) -> bool:
+        """Whether a process has tried these files and not lived to say so."""
+        try:
+            return self._mark().read_text(encoding="utf-8") == repr(seen)
+        except (OSError, ValueError):
+            return False
+
+    def _mark_trying(self, seen: tuple[int, ...]) -> None:
+        self._untried = seen
+        with contextlib.suppress(OSError):  # a folder that takes nothing costs this guard
+            self._mark().write_text(repr(seen), encoding="utf-8")
+
+    def _mark_tried(self, seen: tuple[int, ...] | None) -> None:
+        if seen is not None and seen == self._untried:
+            self._untried = None
+            with contextlib.suppress(OSError):
+                self._mark().unlink(missing_ok=True)
 
     def _promote(self) -> None:
         """The challenger's files become the champion's; both at once or, next time, neither."""
@@ -160,7 +206,10 @@ class Watch:
             if not forecaster.problem:
                 return forecaster
             self._tell(f"champion refused: {forecaster.problem}")
-        return self._make(None)
+        shipped = self._make(None)
+        if self._networks and shipped.problem:
+            self._tell(f"network refused: {shipped.problem}")
+        return shipped
 
     def _path(self, role: str) -> Path | None:
         return self._folder / role / f"{self._target}.tflite" if self._folder else None
@@ -182,6 +231,7 @@ class Watch:
             made = Scores.from_plain(plain)
             if plain.get("serving") == BASELINE:
                 self.serving = BASELINE
+                self._why = str(plain.get("why", "the network did worse"))
             return made
         except (OSError, ValueError) as error:
             self._tell(f"{path}: {error}: scores begin anew")
@@ -195,7 +245,7 @@ class Watch:
         partial = path.with_suffix(".part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps({**self._scores.plain(), "serving": self.serving})
+            text = json.dumps({**self._scores.plain(), "serving": self.serving, "why": self._why})
             partial.write_text(text, encoding="utf-8")
             os.replace(partial, path)
         except OSError as error:

@@ -306,6 +306,8 @@ def _forecast(advice: Advice, now_s: float) -> dict[str, Any] | None:
         "load_source": forecast.load.source,
         "pv_skill": forecast.pv.skill,
         "load_skill": forecast.load.skill,
+        "pv_coverage": forecast.pv.coverage,
+        "load_coverage": forecast.load.coverage,
     }
 
 

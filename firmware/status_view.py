@@ -1,6 +1,6 @@
 """The status document as a table on a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -24,6 +24,7 @@ def view(document: Document) -> RenderableType:
         for line in (
             _generator(document),
             _plan(document),
+            *_forecasts(document),
             _servers(document),
             _link(document),
             _loop(document),
@@ -109,7 +110,7 @@ def _generator(document: Document) -> str:
 
 
 def _plan(document: Document) -> str:
-    plan, forecast = document["plan"], document["forecast"]
+    plan = document["plan"]
     said = [document["advice_missing"]] if document["advice_missing"] else []
     if plan:
         expiry = "expired" if plan["expired"] else f"expires in {_seconds(plan['expires_in_s'])}"
@@ -118,16 +119,31 @@ def _plan(document: Document) -> str:
         slot = plan["slot"]
         run = "on" if slot["generator_on"] else "off"
         said.append(f"now: battery {_number(slot['battery_kw'])} kW, generator {run}")
-    if forecast:
-        pv, load = (_forecast(forecast, name) for name in ("pv", "load"))
-        said.append(f"forecast: PV {pv}, load {load}")
     return "; ".join(said)
 
 
+def _forecasts(document: Document) -> list[str]:
+    """A line for PV and one for load."""
+    forecast = document["forecast"]
+    if not forecast:
+        return []
+    names = (("PV", "pv"), ("load", "load"))
+    return [f"{title} forecast: {_forecast(forecast, name)}" for title, name in names]
+
+
 def _forecast(forecast: Document, name: str) -> str:
-    skill = [f"{value:.0%}" for value in forecast[f"{name}_skill"] if value is not None]
-    better = f" ({'/'.join(skill)} better than persistence)" if skill else ""
-    return f"{forecast[f'{name}_source']}{better}"
+    """Who forecasts, and how well so far: each figure 15 min, 1, 6 and 24 h ahead."""
+    said = [forecast[f"{name}_source"]]
+    skill, coverage = forecast[f"{name}_skill"], forecast[f"{name}_coverage"]
+    if skill:
+        said.append(f"RMSE {_percents(skill)} lower than persistence's")
+    if coverage:
+        said.append(f"{_percents(coverage)} of outcomes inside p10..p90")
+    return ", ".join(said)
+
+
+def _percents(values: Sequence[float | None]) -> str:
+    return "/".join("?" if value is None else f"{100 * value:.0f}" for value in values) + " %"
 
 
 def _link(document: Document) -> str:

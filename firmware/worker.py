@@ -135,7 +135,8 @@ class Worker:
             return forecaster
 
         store = self._site.store.path
-        watch = Watch(target, make, Path(store).parent / "forecast" if store else None)
+        folder = Path(store).parent / "forecast" if store else None
+        watch = Watch(target, make, folder, networks=settings.enabled)
         if settings.enabled and watch.problem:
             self._notes.append(watch.problem)
         return watch
@@ -195,6 +196,7 @@ class Worker:
             _on_slots(made.p90_kw, offset, slot_s, steps),
             made.source,
             made.skill,
+            made.coverage,
         )
 
     def _warm_start(self, instance: Instance, situation: Situation) -> Schedule | None:

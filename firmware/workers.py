@@ -33,6 +33,7 @@ LAST_RESTART_S = 960.0  # ... up to this, until one has answered
 LOCKSTEP_S = 600.0  # of real time: beyond it a run in virtual time is given up
 STOP_S = 2.0
 MAX_KW = 1e6
+MOST_PV_OF_RATING = 2.0  # cold modules under a cloud's edge give half more than they are rated
 PV_YIELD_FRAC = 0.8  # of rating per 1000 W/m2: what a curtailed inverter could have given
 
 
@@ -82,6 +83,7 @@ class Workers:
         self._last_t_s = float("-inf")  # of the last request
         self._trigger: Trigger | None = None
         self._events: deque[Event] = deque(maxlen=KEPT_EVENTS)
+        self._problem = ""  # what is wrong with the process, as told
         self._request = 0
         self._restart_t_s: float | None = None  # None: it has not failed
         self._restart_s = RESTART_S
@@ -105,7 +107,7 @@ class Workers:
         return self._process.pid if self._process and not self._process.ended else None
 
     def notices(self) -> tuple[Event, ...]:
-        """What has changed among the forecasters since the last time."""
+        """What has changed with the process and its forecasters since the last time."""
         events = tuple(self._events)
         self._events.clear()
         return events
@@ -185,15 +187,38 @@ class Workers:
             return
         asked_t_s, self._asked_t_s = self._asked_t_s, None
         self._restart_s = RESTART_S
-        nonsense = _nonsense(answer.advice, asked_t_s, self._planner.expiry_s)
+        nonsense = self._nonsense(answer.advice, asked_t_s)
         if answer.problem:
-            self._fault(f"unreadable advice refused: {answer.problem}")
+            self._fault(f"unreadable advice refused: {answer.problem}", now_s)
         elif nonsense:
-            self._fault(f"nonsensical advice refused: {nonsense}")
+            self._fault(f"nonsensical advice refused: {nonsense}", now_s)
         else:
-            self._advice = answer.advice
-            for text in answer.advice.events:
-                self._events.append(Event(Severity.INFO, "forecast", text))
+            self._accept(answer.advice)
+
+    def _accept(self, advice: Advice) -> None:
+        self._advice = advice
+        if self._problem:
+            self._problem = ""
+            self._tell(Severity.INFO, "advice", "the planning process answers again")
+        for text in advice.events:
+            self._tell(Severity.INFO, "forecast", text)
+
+    def _nonsense(self, advice: Advice, asked_t_s: float) -> str:
+        """Return what is wrong with an advice that decodes; empty when nothing is."""
+        if advice.forecast is not None:
+            wrong = _forecast_nonsense(
+                advice.forecast, asked_t_s, MOST_PV_OF_RATING * self._parameters.pv_rated_kw
+            )
+            if wrong:
+                return wrong
+        plan = advice.plan
+        if plan is None:
+            return ""
+        if not _is_placed(plan, asked_t_s):
+            return "the plan's times"
+        if not asked_t_s <= plan.expires_t_s <= asked_t_s + self._planner.expiry_s:
+            return "the plan's expiry"
+        return _plan_nonsense(plan)
 
     def _supervise(self, now_s: float) -> None:
         """Notice a request that takes too long; start a process that ended, after a while."""
@@ -210,11 +235,20 @@ class Workers:
         self._asked_t_s, self._trigger = None, None
         self._restart_t_s = now_s + self._restart_s
         self._restart_s = min(2.0 * self._restart_s, LAST_RESTART_S)
-        self._fault(why)
+        self._fault(why, now_s)
 
-    def _fault(self, why: str) -> None:
-        """Keep the last advice until it expires, and say what is wrong."""
+    def _fault(self, why: str, now_s: float) -> None:
+        """Keep the last advice until it expires, and say what is wrong and what serves now."""
         self._advice = replace(self._advice, detail=why)
+        if why != self._problem:
+            self._problem = why
+            plan = self._advice.plan
+            left_s = plan.expires_t_s - now_s if plan else 0.0
+            serves = f"the last plan for {left_s / 60:.0f} min at most, then " if left_s > 0 else ""
+            self._tell(Severity.WARNING, "advice", f"{why}: {serves}the rules decide")
+
+    def _tell(self, severity: Severity, key: str, text: str) -> None:
+        self._events.append(Event(severity, key, text))
 
 
 def _trigger(slot: int, state: State, orders: Orders, market: Market) -> Trigger:
@@ -253,22 +287,15 @@ def _situation(sample: Sample, state: State, orders: Orders, market: Market) -> 
     )
 
 
-def _nonsense(advice: Advice, asked_t_s: float, expiry_s: float) -> str:
-    """Return what is wrong with an advice that decodes; empty when nothing is."""
-    forecast, plan = advice.forecast, advice.plan
-    if forecast is not None:
-        if not _is_placed(forecast, asked_t_s):
-            return "the forecast's times"
-        for name, series in (("PV", forecast.pv), ("load", forecast.load)):
-            if not _is_sane(series):
-                return f"{name} forecast"
-    if plan is None:
-        return ""
-    if not _is_placed(plan, asked_t_s):
-        return "the plan's times"
-    if not asked_t_s <= plan.expires_t_s <= asked_t_s + expiry_s:
-        return "the plan's expiry"
-    return _plan_nonsense(plan)
+def _forecast_nonsense(forecast: Forecast, asked_t_s: float, most_pv_kw: float) -> str:
+    if not _is_placed(forecast, asked_t_s):
+        return "the forecast's times"
+    for name, series in (("PV", forecast.pv), ("load", forecast.load)):
+        if not _is_sane(series):
+            return f"{name} forecast"
+    if max(forecast.pv.p90_kw) > most_pv_kw:
+        return f"PV forecast of {max(forecast.pv.p90_kw):g} kW, {most_pv_kw:g} kW at most"
+    return ""
 
 
 def _is_placed(item: Forecast | Plan, asked_t_s: float) -> bool:
@@ -280,7 +307,9 @@ def _is_placed(item: Forecast | Plan, asked_t_s: float) -> bool:
 def _is_sane(series: Series) -> bool:
     parts = (series.p10_kw, series.p50_kw, series.p90_kw)
     alike = len({len(part) for part in parts}) == 1 and len(series.p50_kw) > 0
-    return alike and all(0.0 <= value < MAX_KW for part in parts for value in part)
+    return alike and all(  # false for NaN too
+        0.0 <= low <= middle <= high < MAX_KW for low, middle, high in zip(*parts, strict=True)
+    )
 
 
 def _plan_nonsense(plan: Plan) -> str:

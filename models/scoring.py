@@ -64,15 +64,22 @@ class Scores:
             inside = claim.low_kw <= value_kw <= claim.high_kw
             self._add(BAND, claim.horizon, float(inside))
 
+    @property
+    def first_open_utc_s(self) -> int | None:
+        """Start of the first interval that is still to be judged."""
+        return min(self._claims, default=None)
+
     def forget_before(self, utc_s: int) -> None:
         """Drop claims whose outcome was never told."""
         for start in [start for start in self._claims if start < utc_s]:
             del self._claims[start]
 
     def forget(self, name: str) -> None:
-        """Drop a forecaster's score: another bears its name from now on."""
+        """Drop a forecaster's score and claims: another bears its name from now on."""
         for by_name in self._sums.values():
             by_name.pop(name, None)
+        for claim in (claim for claims in self._claims.values() for claim in claims):
+            claim.said_kw.pop(name, None)
 
     def _add(self, name: str, horizon: str, value: float) -> None:
         for speed, half_days in HALF_LIVES_DAYS.items():
@@ -106,8 +113,12 @@ class Scores:
         return {h: total / count for h, (total, count) in self._sums["slow"].get(BAND, {}).items()}
 
     def plain(self) -> dict[str, Any]:
-        """As JSON values; claims that are open are not kept."""
-        return {"format": FORMAT, "sums": self._sums}
+        """As JSON values."""
+        claims = {
+            str(start): [[c.horizon, c.said_kw, c.low_kw, c.high_kw] for c in found]
+            for start, found in self._claims.items()
+        }
+        return {"format": FORMAT, "sums": self._sums, "claims": claims}
 
     @classmethod
     def from_plain(cls, plain: Any) -> "Scores":
@@ -121,9 +132,18 @@ class Scores:
                     by_name[str(name)] = {h: _pair(by_horizon[h]) for h in by_horizon}
                     if not set(by_horizon) <= set(HORIZONS_S):
                         raise ValueError(f"horizons {sorted(by_horizon)}")
-        except (KeyError, TypeError, AttributeError) as error:
+            for start, claims in plain.get("claims", {}).items():
+                made._claims[int(start)] = [_claim(*parts) for parts in claims]
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"not a score: {error}") from error
         return made
+
+
+def _claim(horizon: str, said_kw: dict[str, float], low_kw: float, high_kw: float) -> Claim:
+    numbers = (*said_kw.values(), low_kw, high_kw)
+    if horizon not in HORIZONS_S or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"claim {horizon!r}, {numbers}")
+    return Claim(horizon, dict(said_kw), low_kw, high_kw)
 
 
 def _pair(values: Any) -> list[float]:

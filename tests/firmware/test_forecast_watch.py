@@ -73,6 +73,7 @@ def test_skill_is_told_once_it_is_known() -> None:
     assert len(series.p50_kw) == STEPS
     assert len(series.skill) == 4
     assert all(value is not None and value > 0.1 for value in series.skill)
+    assert series.coverage == (0.0,) * 4  # a constant has no band to speak of
 
 
 def test_drift_is_an_event_and_survives_a_restart(tmp_path: Path) -> None:
@@ -80,7 +81,11 @@ def test_drift_is_an_event_and_survives_a_restart(tmp_path: Path) -> None:
     events = _live(watch, 4)
     assert watch.serving == BASELINE
     assert [text for text in events if "the baseline serves" in text]
-    assert _watch(tmp_path, champion=3.0).serving == BASELINE
+    again = _watch(tmp_path, champion=3.0)
+    assert again.serving == BASELINE
+    series = again.forecast(History(START, 900, np.ones(96)), STEPS)
+    assert "the network errs" in str(again._forecasters[BASELINE].problem)
+    assert len(series.skill) == len(series.coverage) == 4
     plain = json.loads((tmp_path / "load_scores.json").read_text())
     assert set(plain["sums"]["slow"]) >= {CHAMPION, BASELINE, "persistence"}
 
@@ -90,7 +95,7 @@ def test_a_challenger_is_taken_up_and_takes_over(tmp_path: Path) -> None:
     assert not any("challenger" in text for text in _live(watch, 1))
     path = _put(tmp_path)
     events = _live(watch, 17, begin_day=1)
-    assert "load forecast: a challenger runs in shadow" in events
+    assert "load forecast: a challenger runs in shadow: constant" in events
     assert any("takes over" in text for text in events)
     assert not path.exists()
     assert (tmp_path / "champion" / "load.json").exists()
@@ -107,6 +112,45 @@ def test_a_challenger_that_has_gone_is_dropped(tmp_path: Path) -> None:
     assert CHALLENGER not in watch._forecasters
 
 
+def test_weights_that_took_the_process_with_them_are_refused_by_its_successor(
+    tmp_path: Path,
+) -> None:
+    path, watch = _put(tmp_path), _watch(tmp_path, champion=1.2)
+    watch._mark_trying(tuple(p.stat().st_mtime_ns for p in (path, path.with_suffix(".json"))))
+    again = _watch(tmp_path, champion=1.2)  # the process died before it could say how it went
+    assert any("the process died of it" in text for text in _live(again, 0.1))
+    assert CHALLENGER not in again._forecasters
+    _put(tmp_path)
+    assert any("runs in shadow" in text for text in _live(again, 0.1, begin_day=0.1))
+    assert not list((tmp_path / "challenger").glob("*.trying"))
+
+
+def test_broken_shipped_weights_are_told_and_can_still_be_challenged(tmp_path: Path) -> None:
+    def make(path: Path | None) -> Forecaster:
+        good = path is not None and path.name != "none"
+        return Constant(1.0 if good else 1.5, None if good else "load.json: sha256 does not fit")
+
+    watch = Watch("load", make, tmp_path)
+    assert watch.take_events() == ["load forecast: network refused: load.json: sha256 does not fit"]
+    _put(tmp_path)
+    events = _live(watch, 17)
+    assert any("takes over" in text for text in events)
+
+
+def test_without_networks_nobody_is_compared(tmp_path: Path) -> None:
+    _put(tmp_path)
+    watch = Watch("load", lambda path: Constant(1.0, "off"), tmp_path, networks=False)
+    assert _live(watch, 1) == []
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_a_restart_a_day_does_not_keep_the_day_ahead_from_being_judged(tmp_path: Path) -> None:
+    for day in range(4):
+        _live(_watch(tmp_path, champion=1.1), 1, begin_day=day)
+    watch = _watch(tmp_path, champion=1.1)
+    assert watch.forecast(History(START, 900, np.ones(96)), STEPS).skill[3] is not None
+
+
 def test_real_weights_as_challenger_and_broken_ones(tmp_path: Path) -> None:
     watch = Watch("load", lambda path: Forecaster("load", weights=path), tmp_path)
     for suffix in (".tflite", ".json"):
@@ -114,7 +158,7 @@ def test_real_weights_as_challenger_and_broken_ones(tmp_path: Path) -> None:
         shutil.copy(WEIGHTS / f"load{suffix}", tmp_path / "challenger" / f"load{suffix}")
     history = History(START - 2 * DAY_S, 900, np.ones(2 * 96))
     watch.forecast(history, STEPS)
-    assert "load forecast: a challenger runs in shadow" in watch.take_events()
+    assert any("runs in shadow: load " in text for text in watch.take_events())
     (tmp_path / "challenger" / "load.tflite").write_bytes(b"broken")
     watch.forecast(History(START - 2 * DAY_S, 900, np.ones(2 * 96 + 1)), STEPS)
     assert any("challenger refused" in text and "sha256" in text for text in watch.take_events())

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from control.records import Advice, Orders, PricePeriod, Sample
+from control.records import Advice, Event, Orders, PricePeriod, Sample, Severity
 from control.site import SiteParameters
 from control.state import Mode, State
 from firmware.codec import encode
@@ -142,6 +142,8 @@ def test_a_killed_process_costs_its_restart_and_no_plan(make: Make, cycle: Telem
     os.kill(first, signal.SIGKILL)
     advice = detail_becomes(workers, 101.0, "the planning process died")
     assert advice.plan is plan
+    told = "the planning process died: the last plan for 60 min at most, then the rules decide"
+    assert workers.notices() == (Event(Severity.WARNING, "advice", told),)
     assert not lives(first)
     workers.observe(*at(cycle, 500.0), NONE)  # nobody to ask
     workers.latest(101.0 + RESTART_S)
@@ -149,6 +151,8 @@ def test_a_killed_process_costs_its_restart_and_no_plan(make: Make, cycle: Telem
     workers.observe(*at(cycle, 600.0), NONE)
     wait_for(lambda: workers.latest(600.0).plan != plan)
     assert workers.latest(600.0).detail == ""
+    told = "the planning process answers again"
+    assert Event(Severity.INFO, "advice", told) in workers.notices()
 
 
 def test_a_process_that_hangs_is_ended(make: Make, cycle: Telemetry) -> None:
@@ -408,7 +412,7 @@ def forecast(t_s: float = 100.0, **changes: Any) -> list[Any]:
         "issued_t_s": t_s,
         "start_t_s": t_s,
         "step_s": 900.0,
-        "pv": series,
+        "pv": changes.pop("pv", series),
         "load": changes.pop("load", series),
     }
     return list({**fields, **changes}.values())
@@ -445,6 +449,9 @@ LIES = {
         [forecast(load=[[0.0], [NAN], [1.0], ""]), None, ""],
         [forecast(load=[[-1.0], [0.0], [1.0], ""]), None, ""],
         [forecast(load=[[0.0], [0.0], [INF], ""]), None, ""],
+        [forecast(load=[[2.0], [1.0], [3.0], ""]), None, ""],  # p10 above p50
+        [forecast(load=[[0.0], [1.0], [0.5], ""]), None, ""],
+        [forecast(pv=[[0.0], [1.0], [99.0], ""]), None, ""],  # more than the roof can
     ],
 }
 
@@ -463,6 +470,7 @@ def test_lies_are_refused_one_by_one_and_the_last_plan_stays(make: Make, cycle: 
     workers.observe(*at(cycle, 100.0), NONE)
     good = detail_becomes(workers, 100.0, "so far so good").plan
     assert good is not None
+    told: list[str] = []
     for number, (kind, lie) in enumerate(lies, start=1):
         workers._trigger = None  # ask again at the same moment
         workers.observe(*at(cycle, 100.0), NONE)
@@ -471,6 +479,8 @@ def test_lies_are_refused_one_by_one_and_the_last_plan_stays(make: Make, cycle: 
         advice = workers.latest(100.0)
         assert advice.detail.startswith(f"{kind} advice refused"), lie
         assert advice.plan is good
+        told.extend(event.text.partition(":")[0] for event in workers.notices())
+    assert set(told) == {f"{kind} advice refused" for kind in LIES}
 
 
 # --- leaks ----------------------------------------------------------------------------------

@@ -64,6 +64,45 @@ def test_scores_come_back_from_json() -> None:
     assert again.days(CHAMPION) == scores.days(CHAMPION)
 
 
+def test_what_is_still_open_survives_a_restart_and_is_judged() -> None:
+    scores = Scores()
+    said = {CHAMPION: (1.0, 2.0, 3.0, 4.0), PERSISTENCE: (9.0,) * FOUR}
+    scores.claim(0, STEP_S, said, Band((0.0,) * FOUR, (3.5,) * FOUR))
+    again = Scores.from_plain(json.loads(json.dumps(scores.plain())))
+    assert again.first_open_utc_s == 0
+    for start in range(0, 86_400, STEP_S):
+        again.settle(start, 1.0)
+    assert again.skill(CHAMPION)["24 h"] == pytest.approx(5 / 8)
+    assert again.first_open_utc_s is None
+
+
+def test_who_takes_a_name_does_not_answer_for_what_was_said_before() -> None:
+    scores = Scores()
+    scores.claim(0, STEP_S, {CHAMPION: (9.0,) * FOUR}, Band((0.0,) * FOUR, (2.0,) * FOUR))
+    scores.forget(CHAMPION)
+    for start in range(0, 86_400, STEP_S):
+        scores.settle(start, 1.0)
+    assert scores.days(CHAMPION) == 0.0
+    assert set(scores.coverage().values()) == {1.0}
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        [],
+        {"soon": []},
+        {"0": [["15 min", {"champion": "1"}, 0.0, 1.0]]},
+        {"0": [["2 h", {"champion": 1.0}, 0.0, 1.0]]},
+        {"0": [["1 h", {"champion": math.nan}, 0.0, 1.0]]},
+        {"0": [["1 h", {"champion": 10**400}, 0.0, 1.0]]},
+        {"0": [["1 h"]]},
+    ],
+)
+def test_claims_that_make_no_sense_are_refused(claims: object) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        Scores.from_plain({**Scores().plain(), "claims": claims})
+
+
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(max_size=5),
