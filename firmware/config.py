@@ -24,6 +24,11 @@ _PATHS = (
     ("mqtt", "tls_certificate"),
     ("mqtt", "tls_key"),
     ("mqtt", "password_file"),
+    ("trading", "folder"),
+    ("trading", "broker", "tls_ca"),
+    ("trading", "broker", "tls_certificate"),
+    ("trading", "broker", "tls_key"),
+    ("trading", "broker", "password_file"),
 )
 
 
@@ -38,8 +43,10 @@ class SiteError(Exception):
 def load_site(path: str | Path) -> Site:
     """Read a site file; relative paths in it count from its folder."""
     content = _parse(Path(path), str(path))
-    for table, key in _PATHS:
-        section = content.get(table)
+    for *tables, key in _PATHS:
+        section: Any = content
+        for table in tables:
+            section = section.get(table) if isinstance(section, dict) else None
         if isinstance(section, dict) and isinstance(value := section.get(key), str) and value:
             section[key] = str(Path(path).absolute().parent / value)
     return site_from_dict(content, str(path))

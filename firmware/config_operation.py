@@ -1,6 +1,6 @@
 """The tables of site.toml for those who look at the site and command it: MQTT, page, metrics."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,10 +13,12 @@ PortOrNone = Annotated[int, Field(ge=0, le=65535), Says("a TCP port; 0: none")]
 Role = Literal["viewer", "operator", "supervisor", "grid_operator", "market", "installer"]
 
 
-class Mqtt(Table):
-    """`[mqtt]`: the link to supervisor, neighbours and home automation; see docs/mqtt.md."""
+class Broker(Table):
+    """`[trading.broker]`: where the neighbours' market is; left out: at the broker of `[mqtt]`."""
 
-    host: Host = Field("", description='The broker, for example "127.0.0.1"; empty: no link.')
+    where: ClassVar[str] = "trading.broker"  # in error lines
+
+    host: Host = Field("", description='The broker, for example "127.0.0.1"; empty: none.')
     port: int = Field(1883, ge=1, le=65535, description="8883 is usual with TLS.")
     tls_ca: Path = Field("", description="Certificate of the authority; given: TLS is used.")
     tls_certificate: Path = Field("", description="This box's certificate, for the broker.")
@@ -26,6 +28,13 @@ class Mqtt(Table):
     )
     password_file: Path = Field("", description="A file whose first line is the password.")
     keepalive_s: int = Field(20, ge=5, le=600, description="Silence after which a link is dead.")
+
+
+class Mqtt(Broker):
+    """`[mqtt]`: the link to supervisor and home automation; see docs/mqtt.md."""
+
+    where: ClassVar[str] = "mqtt"
+
     state_s: float = Field(5.0, ge=1, le=60, description="How often state is published at most.")
     queue: int = Field(
         1000, ge=10, le=100000, description="Messages that wait in memory at most, without a store."
@@ -55,6 +64,27 @@ class Commands(Table):
     """`[commands]`: who may command over MQTT. The local socket needs no entry here."""
 
     source: tuple[CommandSource, ...] = Field((), description="None: no command over MQTT.")
+
+
+class Trading(Table):
+    """`[trading]`: energy traded with neighbours; see docs/market.md. Control never waits for it.
+
+    Qayyum 2023's own way (one swarm over the storage of all houses) needs everybody's data in one
+    place: it is on the bench only.
+    """
+
+    enabled: bool = Field(False, description="Trade, once the box is in a community.")
+    folder: Annotated[str, Says("a path", "path")] = Field(
+        "/var/lib/nanogrid/trading",
+        min_length=1,
+        description="Key, membership document and ledger; the service must be able to write there.",
+    )
+    strategy: Literal["together", "alone"] = Field(
+        "together",
+        description="together: agree with neighbours on the prices of the day ahead, and plan"
+        " storage for them; alone: plan for the tariff, and trade what is left over.",
+    )
+    broker: Broker = Broker()
 
 
 class Web(Table):

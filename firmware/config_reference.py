@@ -40,6 +40,7 @@ RULES = """\
 - The three weights of the planner add up to 1; `slot_s` divides an hour; a plan lives longer than
   `interval_s` and `budget_s` together.
 - The sun at `longitude_deg` is within 4 h of the clock of `timezone`: east is positive.
+- Trading needs a grid connection and a broker, `[mqtt]`'s or its own.
 - The path of the local socket, from the root, has 99 bytes at most: addresses of sockets are short.
 - One battery and one generator at most, for now; any number of `[[pv]]` and `[[wind]]`; at least
   one device.

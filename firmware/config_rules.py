@@ -10,7 +10,7 @@ from typing import Any
 
 from firmware.config_errors import Draft, Unknown, assigned
 from firmware.config_models import Battery, Generator, Grid
-from firmware.config_operation import Mqtt
+from firmware.config_operation import Broker
 from firmware.config_site_rules import SITE_RULES
 from firmware.config_tables import Irradiance, Period, Planner
 from firmware.config_words import Where, dotted, number, shown
@@ -175,14 +175,14 @@ def _plan_times(planner: Planner) -> Found:
         yield "expiry_s", f"must be at least {least} (interval_s + budget_s)"
 
 
-def _credentials(mqtt: Mqtt) -> Found:
+def _credentials(broker: Broker) -> Found:
     for key, needed in (
         ("tls_certificate", "tls_key"),
         ("tls_key", "tls_certificate"),
         ("tls_certificate", "tls_ca"),
         ("password_file", "username"),
     ):
-        if getattr(mqtt, key) and not getattr(mqtt, needed):
+        if getattr(broker, key) and not getattr(broker, needed):
             yield needed, f"{key} needs it"
 
 
@@ -203,4 +203,5 @@ _TABLE_RULES: tuple[tuple[tuple[str, ...], Rule], ...] = (
     (("planner",), _slots),
     (("planner",), _plan_times),
     (("mqtt",), _credentials),
+    (("trading", "broker"), _credentials),
 )

@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from firmware.config_errors import Unknown
+from firmware.config_operation import Broker
 from firmware.config_surplus import Surplus
 from firmware.config_tables import Gpio, Site
 from firmware.config_words import Where, dotted, listed, near, number, shown
@@ -238,6 +239,19 @@ def _zone(site: Site) -> Iterator[Problem]:
         yield ("site", "longitude_deg"), f"{hours}; east is positive"
 
 
+def _trading(site: Site) -> Iterator[Problem]:
+    broker = site.trading.broker
+    given = {name: getattr(broker, name) for name in Broker.model_fields}
+    if given != dict(Broker()) and not broker.host:
+        yield ("trading", "broker", "host"), "the other keys of [trading.broker] need it"
+    if not site.trading.enabled:
+        return
+    if site.grid is None:
+        yield ("trading", "enabled"), "needs a [grid] connection: that is where energy is exchanged"
+    if not broker.host and not site.mqtt.host:
+        yield ("trading", "enabled"), "needs a broker: mqtt.host, or trading.broker.host"
+
+
 SITE_RULES: tuple[SiteRule, ...] = (
     _how_many,
     _names,
@@ -256,5 +270,6 @@ SITE_RULES: tuple[SiteRule, ...] = (
     _price_magnitude,
     _unserved,
     _surplus,
+    _trading,
     _zone,
 )

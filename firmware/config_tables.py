@@ -27,7 +27,7 @@ from firmware.config_models import (
     Weight,
     Wind,
 )
-from firmware.config_operation import Commands, Metrics, Mqtt, Web
+from firmware.config_operation import Broker, Commands, Metrics, Mqtt, Trading, Web
 from firmware.config_surplus import Surplus
 
 ALL_DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -191,8 +191,14 @@ class Site(Table):
     local: Local = Local()
     mqtt: Mqtt = Mqtt()
     commands: Commands = Commands()
+    trading: Trading = Trading()
     web: Web = Web()
     metrics: Metrics = Metrics()
+
+    @property
+    def market_broker(self) -> Broker:
+        """Where the neighbours' market is."""
+        return self.trading.broker if self.trading.broker.host else self.mqtt
 
     @property
     def devices(self) -> tuple[Pv | Wind | Battery | Generator | Grid, ...]:

@@ -154,7 +154,9 @@ class Link:
         """One connection, from its beginning to its end. Raises LinkError."""
         will = Will(self._topics.of_site("availability"))
         client_id = f"nanogrid-{self._site.site.name}"
-        session = Session(self._site.mqtt, client_id, will, self._inbound.take)
+        session = Session(
+            self._site.mqtt, client_id, will, self._inbound.take, queue=self._site.mqtt.queue
+        )
         try:
             session.open()
             self._begin(session)

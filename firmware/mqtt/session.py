@@ -22,7 +22,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from firmware.config_operation import Mqtt
+from firmware.config_operation import Broker
 from firmware.mqtt.credentials import CredentialError, password, tls_context
 from firmware.mqtt.topics import OFFLINE
 
@@ -31,6 +31,7 @@ ACKNOWLEDGE_S = 30.0  # a broker that owes an acknowledgement for longer is none
 WILL_DELAY_S = 5
 SESSION_S = 30  # what the broker keeps of us; a new connection starts clean all the same
 PACKET_BYTES = 256 * 1024
+QUEUED = 1000  # messages that paho has taken and not sent
 PACKETS = 10  # read at one go
 ALERT = re.compile(r"\[SSL: (\w+)\]")
 SEND_RETAINED, SEND_NEW_ONLY = 0, 2  # retain handling: with or without what was there before us
@@ -68,17 +69,18 @@ class Session:
 
     def __init__(
         self,
-        settings: Mqtt,
+        settings: Broker,
         client_id: str,
         will: Will | None,
         received: Received,
         packet_bytes: int = PACKET_BYTES,
+        queue: int = QUEUED,
     ) -> None:
         """Nothing is opened yet. The broker sends nothing larger than `packet_bytes`."""
         self._packet_bytes = packet_bytes
         self._settings = settings
         self._received = received
-        self._client = _client(settings, client_id, will)
+        self._client = _client(client_id, will, queue)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_publish = self._on_publish
@@ -290,14 +292,14 @@ class Session:
         self._received(message)
 
 
-def _client(settings: Mqtt, client_id: str, will: Will | None) -> Client:
+def _client(client_id: str, will: Will | None, queue: int) -> Client:
     client = Client(
         CallbackAPIVersion.VERSION2,
         client_id,
         protocol=MQTTProtocolVersion.MQTTv5,
         reconnect_on_failure=False,
     )
-    client.max_queued_messages_set(settings.queue)
+    client.max_queued_messages_set(queue)
     client.connect_timeout = CONNECT_S
     if will is not None:
         properties = _properties(PacketTypes.WILLMESSAGE, WillDelayInterval=WILL_DELAY_S)

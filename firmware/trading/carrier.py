@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 from paho.mqtt.client import MQTTMessage
 
-from firmware.config_operation import Mqtt
+from firmware.config_operation import Broker
 from firmware.mqtt.backoff import Backoff
 from firmware.mqtt.complaints import Complaints
 from firmware.mqtt.session import LinkError, Session
@@ -98,7 +98,7 @@ class _Queue(Generic[T]):
 class Carrier:
     """One member's connection to its community. `send` and `receive` are for any thread."""
 
-    def __init__(self, settings: Mqtt, community: str, peer: str, slot_s: float) -> None:
+    def __init__(self, settings: Broker, community: str, peer: str, slot_s: float) -> None:
         """Nothing is opened yet; what has waited for longer than a slot is not sent any more."""
         self._settings = settings
         self._topics = MarketTopics(community, peer)

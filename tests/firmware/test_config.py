@@ -126,6 +126,18 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
             'pv[0].name = "ack": must not be "ack" or "set": MQTT topics of the site',
         ],
     ),
+    (
+        {"trading": {"enabled": True, "strategy": "qayyum2023", "broker": {"port": 1884}}},
+        [
+            'trading.strategy = "qayyum2023": must be "together" or "alone"',
+            'trading.broker.host = "" (default): the other keys of [trading.broker] need it',
+            "trading.enabled = true: needs a broker: mqtt.host, or trading.broker.host",
+        ],
+    ),
+    (
+        {"trading": {"broker": {"host": "market", "tls_key": "own.key"}}},
+        ['trading.broker.tls_certificate = "" (default): tls_key needs it'],
+    ),
     ({"site.latitude_deg": 95.0}, ["site.latitude_deg = 95.0: must be between -90 and 90"]),
     ({"loop.period_s": 0.01}, ["loop.period_s = 0.01: must be between 0.05 and 60"]),
     (
