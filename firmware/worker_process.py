@@ -1,4 +1,4 @@
-"""One run of the second process. Starting, feeding and burying it may take time: threads do it."""
+"""One run of a process beside the loop. Starting, feeding, burying it takes time: threads do it."""
 
 import contextlib
 import json
@@ -8,36 +8,48 @@ import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, Generic, TypeVar
 
-from control.records import Advice
 from firmware.codec import decode, encode
+
+T = TypeVar("T")
 
 MAX_ANSWER_BYTES = 4_000_000
 MAX_UNREAD = 8  # answers; one request has one
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the process said to one request; `problem` instead of an advice that cannot be read."""
+class Answer(Generic[T]):
+    """What the process said to one request; `problem` instead of content that cannot be read."""
 
     request: int
-    advice: Advice
+    content: T | None
     problem: str = ""
 
 
-class WorkerProcess:
+class WorkerProcess(Generic[T]):
     """`ask`, `kill` and the queue of answers never wait; None in the queue: it has ended."""
 
-    def __init__(self, command: tuple[str, ...], hello: Mapping[str, Any]) -> None:
-        """Start `command` in the background; `hello` is the first line that it gets."""
-        self.answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
+    def __init__(
+        self,
+        command: tuple[str, ...],
+        hello: Mapping[str, Any],
+        kind: type[T],
+        word: str,
+        name: str,
+    ) -> None:
+        """Start `command` in the background; `hello` is the first line that it gets.
+
+        A line of answer is {"id": request, word: a record of `kind`}; `name` is for messages.
+        """
+        self.answers: queue.SimpleQueue[Answer[T] | None] = queue.SimpleQueue()
+        self._kind, self._word, self._name = kind, word, name
         self._requests: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
         self._requests.put(hello)
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
         self._killed = False
-        self._thread = threading.Thread(target=self._run, name="advice", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=word, daemon=True)
         self._thread.start()
 
     @property
@@ -75,7 +87,7 @@ class WorkerProcess:
                 start_new_session=True,
             )
         except OSError as error:
-            print(f"planning process: {error}", file=sys.stderr)
+            print(f"{self._name}: {error}", file=sys.stderr)
             self.answers.put(None)
             return
         self._process = process
@@ -88,11 +100,31 @@ class WorkerProcess:
         )
         feeder.start()
         with process.stdout as lines:
-            _collect(lines, self.answers)
+            self._collect(lines)
             self.kill()
             process.wait()
         feeder.join()
         self.answers.put(None)
+
+    def _collect(self, lines: IO[bytes]) -> None:
+        """Queue answers until the process ends or stops making sense."""
+        while (line := lines.readline(MAX_ANSWER_BYTES)).endswith(b"\n"):
+            answer = self._parsed(line)
+            if answer is None or self.answers.qsize() >= MAX_UNREAD:
+                return
+            self.answers.put(answer)
+
+    def _parsed(self, line: bytes) -> Answer[T] | None:
+        try:
+            said = json.loads(line)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(said, dict) or not isinstance(said.get("id"), int):
+            return None
+        try:
+            return Answer(said["id"], decode(self._kind, said.get(self._word)))
+        except ValueError as error:
+            return Answer(said["id"], None, str(error))
 
 
 def _feed(lines: IO[bytes], requests: "queue.SimpleQueue[Mapping[str, Any] | None]") -> None:
@@ -101,25 +133,3 @@ def _feed(lines: IO[bytes], requests: "queue.SimpleQueue[Mapping[str, Any] | Non
         while (request := requests.get()) is not None:
             lines.write(json.dumps(request, default=encode).encode() + b"\n")
             lines.flush()
-
-
-def _collect(lines: IO[bytes], answers: "queue.SimpleQueue[Answer | None]") -> None:
-    """Queue answers until the process ends or stops making sense."""
-    while (line := lines.readline(MAX_ANSWER_BYTES)).endswith(b"\n"):
-        answer = _parsed(line)
-        if answer is None or answers.qsize() >= MAX_UNREAD:
-            return
-        answers.put(answer)
-
-
-def _parsed(line: bytes) -> Answer | None:
-    try:
-        content = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(content, dict) or not isinstance(content.get("id"), int):
-        return None
-    try:
-        return Answer(content["id"], decode(Advice, content.get("advice")))
-    except ValueError as error:
-        return Answer(content["id"], Advice(), str(error))

@@ -1,13 +1,13 @@
 """The loop's side of the second process: feed it, ask it, take its advice, outlive it."""
 
-import queue
 import sys
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from control.records import (
     Advice,
-    Event,
     Forecast,
     Orders,
     Plan,
@@ -22,16 +22,13 @@ from control.trades import NO_MARKET, Market, Trade
 from firmware.config import Site
 from firmware.day_plan import Situation
 from firmware.minutes import Minute, Minutes
-from firmware.worker_process import Answer, WorkerProcess
+from firmware.supervised import Manners, Supervised
 
 NICE = 10
-KEPT_EVENTS = 100
 KEPT_MINUTES = 1440  # a new process is told of the last day
 PATIENCE_S = 60.0  # for an answer, beside ten times the budget: the last plan holds for longer
 RESTART_S = 30.0  # before a process that failed is started again; doubles ...
 LAST_RESTART_S = 960.0  # ... up to this, until one has answered
-LOCKSTEP_S = 600.0  # of real time: beyond it a run in virtual time is given up
-STOP_S = 2.0
 MAX_KW = 1e6
 MOST_PV_OF_RATING = 2.0  # cold modules under a cloud's edge give half more than they are rated
 PV_YIELD_FRAC = 0.8  # of rating per 1000 W/m2: what a curtailed inverter could have given
@@ -53,7 +50,7 @@ class Trigger:
     trades: tuple[Trade, ...]
 
 
-class Workers:
+class Workers(Supervised[Advice]):
     """Holds the latest advice. No call waits for the worker, unless `iterations` makes it count.
 
     With `iterations` (lockstep) the planner counts instead of watching the clock, and every
@@ -69,54 +66,27 @@ class Workers:
         command: tuple[str, ...] = (sys.executable, "-m", "firmware.worker"),
     ) -> None:
         """`start` brings the process up."""
+        hello = {"site": site.model_dump(mode="json", by_alias=True), "nice": NICE}
+        patience_s = PATIENCE_S + 10.0 * site.planner.budget_s
+        manners = Manners("planning process", "advice", RESTART_S, LAST_RESTART_S, patience_s)
+        super().__init__(Advice, manners, command, hello)
         self._planner = site.planner
         self._parameters = parameters
         self._iterations = iterations
-        self._command = command
-        self._hello = {"site": site.model_dump(mode="json", by_alias=True), "nice": NICE}
         self._minutes = Minutes()
         self._recent: deque[Minute] = deque(maxlen=KEPT_MINUTES)
         self._untold = 0  # of them, by the end of the queue
-        self._process: WorkerProcess | None = None
         self._advice = Advice(detail="no advice yet")
-        self._asked_t_s: float | None = None  # of the request under way
-        self._last_t_s = float("-inf")  # of the last request
         self._trigger: Trigger | None = None
-        self._events: deque[Event] = deque(maxlen=KEPT_EVENTS)
         self._problem = ""  # what is wrong with the process, as told
-        self._request = 0
-        self._restart_t_s: float | None = None  # None: it has not failed
-        self._restart_s = RESTART_S
 
     def start(self) -> None:
         """Start the process; its models load while the loop already runs."""
-        self._process = WorkerProcess(self._command, self._hello)
-        self._restart_t_s = None
+        super().start()
         self._untold = len(self._recent)
-
-    def stop(self) -> None:
-        """End the process."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.join(STOP_S)
-
-    @property
-    def pid(self) -> int | None:
-        """The process's id while it lives."""
-        return self._process.pid if self._process and not self._process.ended else None
-
-    def notices(self) -> tuple[Event, ...]:
-        """What has changed with the process and its forecasters since the last time."""
-        events = tuple(self._events)
-        self._events.clear()
-        return events
 
     def latest(self, now_s: float) -> Advice:
         """Return the last advice; an expired plan stays in it, the follower does not use it."""
-        process = self._process
-        while process is not None and not process.answers.empty():
-            self._take(process.answers.get(), now_s)
         self._supervise(now_s)
         return self._advice
 
@@ -132,7 +102,7 @@ class Workers:
         known = plant.load_kw is not None and (
             plant.soc_frac is not None or self._parameters.battery is None
         )
-        if not known or self._is_away or self._asked_t_s is not None:
+        if not known or not self._may_ask:
             return
         slot = int(sample.utc_s // self._planner.slot_s)
         trigger = _trigger(slot, state, orders, market)
@@ -140,10 +110,6 @@ class Workers:
             return
         self._trigger = trigger
         self._ask(sample, _situation(sample, state, orders, market))
-
-    @property
-    def _is_away(self) -> bool:
-        return self._process is None or self._restart_t_s is not None
 
     def _available_pv(self, sample: Sample, state: State) -> float | None:
         """PV power as it would be without a limit: curtailed power is not the weather."""
@@ -155,53 +121,26 @@ class Workers:
         return None if sun is None else max(pv_kw, rated_kw * PV_YIELD_FRAC * sun / 1000.0)
 
     def _ask(self, sample: Sample, situation: Situation) -> None:
-        assert self._process is not None
-        self._request += 1
-        self._asked_t_s = self._last_t_s = sample.t_s
-        self._process.ask(
-            {
-                "id": self._request,
-                "situation": situation,
-                "minutes": list(self._recent)[len(self._recent) - self._untold :],
-                "iterations": self._iterations,
-            }
-        )
+        question: Mapping[str, Any] = {
+            "situation": situation,
+            "minutes": list(self._recent)[len(self._recent) - self._untold :],
+            "iterations": self._iterations,
+        }
+        self._put(question, sample.t_s)
         self._untold = 0
         if self._iterations is not None:
-            self._await(self._process, sample.t_s)
+            self._await(sample.t_s)
 
-    def _await(self, process: WorkerProcess, now_s: float) -> None:
-        """Wait for the answer; that this takes real time must not show in the result."""
-        try:
-            self._take(process.answers.get(timeout=LOCKSTEP_S), now_s)
-        except queue.Empty:
-            raise TimeoutError(f"no plan within {LOCKSTEP_S:g} s of real time") from None
-
-    def _take(self, answer: Answer | None, now_s: float) -> None:
-        if self._is_away:  # what a process still says that was given up
-            return
-        if answer is None:
-            self._fail(now_s, "the planning process died")
-            return
-        if answer.request != self._request or self._asked_t_s is None:
-            return
-        asked_t_s, self._asked_t_s = self._asked_t_s, None
-        self._restart_s = RESTART_S
-        nonsense = self._nonsense(answer.advice, asked_t_s)
-        if answer.problem:
-            self._fault(f"unreadable advice refused: {answer.problem}", now_s)
-        elif nonsense:
-            self._fault(f"nonsensical advice refused: {nonsense}", now_s)
-        else:
-            self._accept(answer.advice)
-
-    def _accept(self, advice: Advice) -> None:
-        self._advice = advice
+    def _accept(self, content: Advice, asked_t_s: float) -> str:
+        if nonsense := self._nonsense(content, asked_t_s):
+            return nonsense
+        self._advice = content
         if self._problem:
             self._problem = ""
             self._tell(Severity.INFO, "advice", "the planning process answers again")
-        for text in advice.events:
+        for text in content.events:
             self._tell(Severity.INFO, "forecast", text)
+        return ""
 
     def _nonsense(self, advice: Advice, asked_t_s: float) -> str:
         """Return what is wrong with an advice that decodes; empty when nothing is."""
@@ -220,22 +159,9 @@ class Workers:
             return "the plan's expiry"
         return _plan_nonsense(plan)
 
-    def _supervise(self, now_s: float) -> None:
-        """Notice a request that takes too long; start a process that ended, after a while."""
-        patience_s = PATIENCE_S + 10.0 * self._planner.budget_s
-        if self._asked_t_s is not None and now_s - self._asked_t_s > patience_s:
-            self._fail(now_s, "the planning process does not answer")
-        gone = self._process is not None and self._process.ended
-        if gone and self._restart_t_s is not None and now_s >= self._restart_t_s:
-            self.start()
-
     def _fail(self, now_s: float, why: str) -> None:
-        if self._process is not None:
-            self._process.kill()
-        self._asked_t_s, self._trigger = None, None
-        self._restart_t_s = now_s + self._restart_s
-        self._restart_s = min(2.0 * self._restart_s, LAST_RESTART_S)
-        self._fault(why, now_s)
+        self._trigger = None
+        super()._fail(now_s, why)
 
     def _fault(self, why: str, now_s: float) -> None:
         """Keep the last advice until it expires, and say what is wrong and what serves now."""
@@ -246,9 +172,6 @@ class Workers:
             left_s = plan.expires_t_s - now_s if plan else 0.0
             serves = f"the last plan for {left_s / 60:.0f} min at most, then " if left_s > 0 else ""
             self._tell(Severity.WARNING, "advice", f"{why}: {serves}the rules decide")
-
-    def _tell(self, severity: Severity, key: str, text: str) -> None:
-        self._events.append(Event(severity, key, text))
 
 
 def _trigger(slot: int, state: State, orders: Orders, market: Market) -> Trigger:

@@ -549,7 +549,7 @@ def test_in_lockstep_a_death_is_told_and_ends_nothing(make: Make, cycle: Telemet
 def test_in_lockstep_a_process_that_is_stuck_ends_the_run(
     make: Make, cycle: Telemetry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("firmware.workers.LOCKSTEP_S", 0.2)
+    monkeypatch.setattr("firmware.supervised.LOCKSTEP_S", 0.2)
     workers = make("time.sleep(600)", iterations=3)
-    with pytest.raises(TimeoutError, match="no plan within"):
+    with pytest.raises(TimeoutError, match="no answer within"):
         workers.observe(*at(cycle, 100.0), NONE)
