@@ -1,6 +1,5 @@
 """What each level would do now: rules, the plan, operators, and safety's own wishes."""
 
-import math
 from dataclasses import dataclass, replace
 
 from control import rules
@@ -16,7 +15,7 @@ from control.records import Advice, Level, Orders, Proposal, Quantity, Sample
 from control.site import BatteryParameters, GeneratorParameters, SiteParameters
 from control.state import Estimate, Mode, State
 from control.strain import is_strained
-from control.surplus import split
+from control.surplus_share import surplus_shares
 
 LOW_SOC_MARGIN_FRAC = 0.03  # an island this near to the floor starts its generator, plan or not
 RECOVERED_FRAC = 0.12  # and keeps it until this far above
@@ -25,7 +24,6 @@ ABOVE_CEILING_FRAC = 0.01  # so far above it something is done about it
 ISLAND_AFTER_S = 10.0  # a generator is not started for a blink of the grid
 GRID_TRUST_S = 60.0  # nor stopped before inverters and transfer switch had time to reconnect
 WAITING_FRAC = 0.35  # of the usable charge: above, a planned start of the generator is put off
-NEUTRAL_DEGC = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,25 +196,17 @@ def _beside_generator(
 
 def _share_stored(view: View, soc_frac: float) -> tuple[float, str]:
     """The fuzzy split's share for the battery, and its words (Shahzad 2021)."""
-    sample, site = view.sample, view.site
-    temperature_degc = NEUTRAL_DEGC if sample.temperature_degc is None else sample.temperature_degc
-    inputs = (
-        sample.price_buy_per_kwh,
-        temperature_degc,
-        sample.hour_local,
-        sample.interest_frac,
-        1.0 - soc_frac,
+    sample = view.sample
+    shares = surplus_shares(
+        view.site,
+        price_buy_per_kwh=sample.price_buy_per_kwh,
+        temperature_degc=sample.temperature_degc,
+        hour_local=sample.hour_local,
+        interest_frac=sample.interest_frac,
+        soc_frac=soc_frac,
     )
-    if not all(map(math.isfinite, inputs)):
+    if shares is None:
         return 1.0, "all stored: price, hour or temperature unknown"
-    settings = replace(
-        site.surplus,
-        price_low_per_kwh=site.price_low_per_kwh,
-        price_high_per_kwh=site.price_high_per_kwh,
-    )
-    made = split(*inputs, settings)
-    buyers = ("p2p",) if sample.interest_frac > 0 else ()
-    shares = made.raw.shared_among("store", "export", *buyers)
     return shares.store, f"{shares.store:.0%} stored"
 
 
