@@ -86,6 +86,47 @@ def run(scenario: Path, speed: float | None, folder: Path | None, data: Path) ->
 @hil.command()
 @click.argument("scenario", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
+    "--report",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=None,
+    help="Where report.html and summary.json go.  [default: out/SCENARIO]",
+)
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("../shared/data"),
+    show_default=True,
+    help="Where measured files that the scenario names are, if not beside it.",
+)
+def street(scenario: Path, folder: Path | None, data: Path) -> None:
+    """Play the street in SCENARIO slot by slot: weeks and months of many houses.
+
+    Houses are energy balances here: no devices, no control loop, no messages, no recording. For
+    those use `nanogrid hil run`.
+    """
+    from hil.progress import Watch, print_street
+    from hil.scenario import ScenarioError
+    from hil.street import LoadedStreet
+    from hil.street_run import run_slots
+
+    folder = folder or Path("out") / scenario.stem
+    try:
+        loaded = LoadedStreet(scenario, data)
+        with Watch(loaded.head) as watch:
+            summary = run_slots(loaded, folder, watch)
+    except ScenarioError as error:
+        click.echo("\n".join(error.errors), err=True)
+        sys.exit(2)
+    except OSError as error:
+        click.echo(f"nanogrid hil street: {error}", err=True)
+        sys.exit(1)
+    print_street(summary, folder)
+
+
+@hil.command()
+@click.argument("scenario", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
     "--dir",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),

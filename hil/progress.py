@@ -2,18 +2,26 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from hil.observer import Observer
 from hil.scenario import Head
 
 REFRESH_S = 0.2
 NEGLIGIBLE = 0.05  # currency: of so little no share is told
+
+
+class Glance(Protocol):
+    """What runs."""
+
+    def glance(self) -> str:
+        """It now, in a few words."""
 
 
 class Watch:
@@ -46,13 +54,13 @@ class Watch:
     ) -> None:
         self._progress.stop()
 
-    def __call__(self, elapsed_s: float, observer: Observer) -> None:
+    def __call__(self, elapsed_s: float, seen: Glance) -> None:
         """Show where the run is, a few times a second."""
         now = time.monotonic()
         if now < self._next_s:
             return
         self._next_s = now + REFRESH_S
-        self._progress.update(self._task, completed=elapsed_s, now=observer.glance())
+        self._progress.update(self._task, completed=elapsed_s, now=seen.glance())
 
 
 def print_summary(summary: dict[str, object], folder: Path) -> None:
@@ -85,7 +93,34 @@ def print_summary(summary: dict[str, object], folder: Path) -> None:
     console.print(f"report: {folder / 'report.html'}", highlight=False)
 
 
-def _number(summary: dict[str, object], key: str) -> float:
+def print_street(summary: Mapping[str, object], folder: Path) -> None:
+    """Print what a street came to and where its report is."""
+    currency = summary["currency"]
+    cost, alone = _number(summary, "cost"), _number(summary, "cost_rule_based")
+    share = summary["share_of_gain"]
+    rows = [
+        ("cost", f"{cost:.2f} {currency}"),
+        ("cost, each house by rules", f"{alone:.2f} {currency}"),
+        ("traded", f"{_number(summary, 'traded_kwh'):.1f} kWh"),
+        ("of the possible gain", f"{share:.0%}" if isinstance(share, float) else "nothing to gain"),
+        ("self-sufficiency", f"{_number(summary, 'self_sufficiency_frac'):.0%}"),
+    ]
+    for key, name in (("limit_violations", "limit violations"), ("ledgers", "ledgers")):
+        if key in summary:
+            rows.append((name, str(summary[key])))
+    if "cycles" in summary:
+        rows.append(("cycles", f"{summary['cycles']}, {summary['cycles_missed']} missed"))
+    simulated_h = _number(summary, "sim_s") / 3600
+    rows.append(("simulated", f"{simulated_h:.1f} h in {_number(summary, 'wall_s'):.0f} s"))
+    table = Table(title=str(summary["title"]), show_header=False)
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    console.print(table)
+    console.print(f"report: {folder / 'report.html'}", highlight=False)
+
+
+def _number(summary: Mapping[str, object], key: str) -> float:
     value = summary[key]
     assert isinstance(value, int | float)
     return float(value)

@@ -44,17 +44,34 @@ def page(result: Result) -> str:
     """The report as HTML."""
     axis = _axis(result)
     drawing = Drawing(None if axis is None else Series(result, axis))
-    sections = [section for section in _sections(result, drawing) if section.content.strip()]
-    links = "".join(f'<a href="#{section.name}">{section.title}</a>' for section in sections)
+    top = Top(result.title, result.site_name, _span(axis), verdict(result), _tiles(result))
+    return assembled(top, _sections(result, drawing), drawing.json())
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """What stands above the sections of a page; span and tiles are HTML."""
+
+    title: str
+    site: str
+    span: str
+    verdict: Verdict
+    tiles: str
+
+
+def assembled(top: Top, sections: Sequence["Section"], readings: str) -> str:
+    """A whole page; sections without content are left out."""
+    shown = [section for section in sections if section.content.strip()]
+    links = "".join(f'<a href="#{section.name}">{section.title}</a>' for section in shown)
     return Template(PAGE.read_text(encoding="utf-8")).substitute(
-        title=escape(result.title),
-        site=escape(result.site_name),
-        span=_span(axis),
-        verdict=_verdict(verdict(result)),
-        tiles=_tiles(result),
+        title=escape(top.title),
+        site=escape(top.site),
+        span=top.span,
+        verdict=_verdict(top.verdict),
+        tiles=top.tiles,
         links=links,
-        body="\n".join(section.html() for section in sections),
-        readings=drawing.json(),
+        body="\n".join(section.html() for section in shown),
+        readings=readings,
     )
 
 
@@ -115,10 +132,11 @@ def _axis(result: Result) -> TimeAxis | None:
     times = np.array(result.utc_s, float)
     step_s = float(np.median(np.diff(times))) if len(times) > 1 else SINGLE_POINT_S
     end_s = float(times[-1]) + max(step_s, 1e-3)
-    return TimeAxis(times, end_s, _zone(result.timezone), report_events.fault_marks(result))
+    return TimeAxis(times, end_s, zone_of(result.timezone), report_events.fault_marks(result))
 
 
-def _zone(name: str) -> ZoneInfo:
+def zone_of(name: str) -> ZoneInfo:
+    """The zone, or UTC where nobody knows it."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):
@@ -229,14 +247,15 @@ def _tiles(result: Result) -> str:
             None if error is None else error <= report_tables.BALANCED_FRAC,
         ),
     )
-    return "".join(_tile(*tile) for tile in tiles)
+    return "".join(tile(*each) for each in tiles)
 
 
 def _none(value: float | None) -> bool | None:
     return None if value is None else value < CENT
 
 
-def _tile(title: str, value: str, below: str, good: bool | None) -> str:
+def tile(title: str, value: str, below: str, good: bool | None) -> str:
+    """A figure that is looked at first; `good` colours it."""
     style = {None: "", True: " good", False: " attention"}[good]
     return (
         f'<li class="tile{style}"><span class="name">{escape(title)}</span>'

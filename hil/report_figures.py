@@ -39,7 +39,8 @@ class Figure:
         """Caption with legend, chart, note."""
         areas = [key for key in self.chart.keys if key.shape != "line"]
         lines = [key for key in self.chart.keys if key.shape == "line"]
-        keys = "".join(_key(key) for key in (*areas, *lines[::-1]))  # what lies on top first
+        on_top_first = (*areas, *lines[::-1])
+        keys = "".join(legend_entry(key) for key in on_top_first)
         note = f'<p class="note">{escape(self.note)}</p>' if self.note else ""
         drawing = self.chart.svg(self.title, self.description)
         return (
@@ -252,7 +253,8 @@ def cost_so_far(series: Series) -> Figure | None:
     return Figure("Cost so far", note, chart, _range("Cost", ours, chart.unit, 2))
 
 
-def _key(key: Key) -> str:
+def legend_entry(key: Key) -> str:
+    """One entry of a legend."""
     drawn = {
         "line": f'<path class="line {key.style}" d="M1 6H21"/>',
         "area": f'<rect class="area {key.style}" x="1" y="1" width="20" height="10" rx="2"/>',

@@ -20,7 +20,7 @@ from hil.scenario import (
     read_scenario,
 )
 
-Strategy = Literal["neighbours", "alone", "qayyum2023"]
+Strategy = Literal["neighbours", "qayyum2023"]
 
 
 class StreetHead(Head):
@@ -61,6 +61,8 @@ class LoadedStreet:
     def __init__(self, path: Path, data: Path | None = None) -> None:
         """Read and check everything; raises ScenarioError."""
         self.path = path
+        if not is_street(path):
+            raise ScenarioError([f"{path}: holds no [street]"])
         street = read_scenario(path, Street)
         self.head = street.street
         self.houses: dict[str, LoadedScenario] = {}

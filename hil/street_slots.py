@@ -1,0 +1,133 @@
+"""Weeks and months of a street at slot resolution: energy balances, no devices, no messages.
+
+Every slot each house forecasts its day, answers a few rounds of announcements
+(`control.neighbours`) and puts one order into the book, which is cleared before the slot begins.
+Within the slot the batteries follow measured load and PV; what differs from the trades is the
+grid's. Nobody sees the future.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from control.market import clear
+from control.market_book import Book, Order
+from control.neighbours import (
+    Agreed,
+    Market,
+    Outlook,
+    announcement,
+    follow,
+    keep_within_reach,
+    respond,
+    value_of_energy,
+)
+from hil.street_forecast import Forecaster
+from hil.street_given import Past
+from hil.street_references import settled
+from hil.street_result import Floats, Given, Outcome
+
+ROUNDS, FIRST_ROUNDS = 3, 20  # at first nobody has announced anything yet
+SIGMA_FACTOR = 2.0  # the spread in which houses take each other's moves, over the forecasts' error
+MOVERS_FRAC = 0.5  # of the houses are taken to move alike
+UNIT = 100_000  # of the market's prices per currency unit
+TITLE = "Trade, planned storage"
+
+
+def play(given: Given, past: Past, progress: Callable[[int], None]) -> Outcome:
+    """All slots; `progress` is told how many are done."""
+    street = _Street(given, past)
+    for slot in range(given.slots):
+        street.step(slot)
+        progress(slot + 1)
+    return settled(TITLE, given, street.battery_kw, street.bought_kwh, street.price_per_kwh)
+
+
+class _Street:
+    def __init__(self, given: Given, past: Past) -> None:
+        self._given = given
+        self._before = len(past.load_kw)
+        load_kw = np.vstack([past.load_kw, given.load_kw])
+        pv_kw = np.vstack([past.pv_kw, given.pv_kw])
+        self._forecaster = Forecaster(load_kw, pv_kw, given.step_h)
+        self._sigma_kw = SIGMA_FACTOR * self._forecaster.error_kw(self._before)
+        self._stored_kwh = given.stored_kwh
+        self._plan_kwh: Floats | None = None
+        self.battery_kw = np.zeros_like(given.load_kw)
+        self.bought_kwh = np.zeros_like(given.load_kw)
+        self.price_per_kwh = np.full(given.slots, np.nan)
+
+    def step(self, slot: int) -> None:
+        """Plan, trade, live through one slot."""
+        given, storage, step_h = self._given, self._given.storage, self._given.step_h
+        net_kw = self._forecaster.net_kw(self._before + slot)
+        outlook = self._outlook(slot, len(net_kw))
+        announced_kw = self._announced(outlook, net_kw)
+        bought_kwh, price = self._trade(slot, announced_kw[0])
+        market = Market(outlook, announced_kw.sum(axis=1), announced_kw, movers=1.0)
+        change_kwh = follow(
+            storage,
+            Agreed(
+                bought_kwh / step_h, float(outlook.buy_per_kwh[0]), float(outlook.sell_per_kwh[0])
+            ),
+            given.load_kw[slot] - given.pv_kw[slot],
+            self._stored_kwh,
+            value_of_energy(storage, market, net_kw),
+            step_h,
+        )
+        self._stored_kwh = self._stored_kwh + change_kwh
+        self.battery_kw[slot] = -storage.power_kw(change_kwh, step_h)
+        self.bought_kwh[slot], self.price_per_kwh[slot] = bought_kwh, price
+
+    def _outlook(self, slot: int, steps: int) -> Outlook:
+        given = self._given
+        ahead = (slot + np.arange(steps)) % given.slots  # beyond the end prices are as at the start
+        return Outlook(
+            step_h=given.step_h,
+            buy_per_kwh=given.buy_per_kwh[ahead],
+            sell_per_kwh=given.sell_per_kwh[ahead],
+            sigma_kw=self._sigma_kw,
+            fee_per_kwh=given.fee_per_kwh,
+            energy_value_per_kwh=given.energy_value_per_kwh,
+        )
+
+    def _announced(self, outlook: Outlook, net_kw: Floats) -> Floats:
+        """The rounds: all answer what all announced last, a little ahead of where it was going."""
+        storage, rounds = self._given.storage, FIRST_ROUNDS
+        plan_kwh, announced_kw = None, net_kw
+        if self._plan_kwh is not None:
+            shifted = np.vstack([self._plan_kwh[1:], self._plan_kwh[-1:]])
+            plan_kwh = keep_within_reach(storage, outlook.step_h, self._stored_kwh, shifted)
+            announced_kw = announcement(storage, outlook.step_h, net_kw, plan_kwh)
+            rounds = ROUNDS
+        before_kw = announced_kw
+        movers = max(1.0, MOVERS_FRAC * len(self._given.names))
+        for number in range(rounds):
+            ahead_kw = announced_kw + number / (number + 3) * (announced_kw - before_kw)
+            market = Market(outlook, ahead_kw.sum(axis=1), ahead_kw, movers)
+            answer = respond(storage, market, net_kw, self._stored_kwh, plan_kwh)
+            before_kw, announced_kw, plan_kwh = announced_kw, answer.drawn_kw, answer.stored_kwh
+        self._plan_kwh = plan_kwh
+        return announced_kw
+
+    def _trade(self, slot: int, wanted_kw: Floats) -> tuple[Floats, float]:
+        """Energy bought (> 0) and sold by each house, kWh, and the price that buyers pay."""
+        given = self._given
+        floor = round(UNIT * float(given.sell_per_kwh[slot]))
+        ceiling = round(UNIT * float(given.buy_per_kwh[slot]))
+        wanted_wh = np.rint(1000.0 * given.step_h * wanted_kw).astype(int)
+        orders = tuple(
+            Order(name, "buy", ((ceiling, int(wh)),))
+            if wh > 0
+            else Order(name, "sell", ((floor, int(-wh)),))
+            for name, wh in zip(given.names, wanted_wh, strict=True)
+            if wh != 0
+        )
+        fee = round(UNIT * given.fee_per_kwh)
+        clearing = clear(Book(slot, slot.to_bytes(32, "big"), fee, floor, ceiling, orders))
+        bought_kwh = np.zeros(len(given.names))
+        for trade in clearing.trades:
+            bought_kwh[given.names.index(trade.buyer)] += trade.wh / 1000.0
+            bought_kwh[given.names.index(trade.seller)] -= trade.wh / 1000.0
+        price = np.nan if clearing.price is None else clearing.price / UNIT
+        return bought_kwh, price
