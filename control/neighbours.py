@@ -65,6 +65,7 @@ class Outlook:
     sigma_kw: Floats  # error of the community's forecast balance, > 0
     fee_per_kwh: float
     energy_value_per_kwh: float  # of what is stored at the end
+    wear_per_kwh: float = 0.0  # of a battery, per kWh through its terminals
 
     @property
     def spread_kw(self) -> Floats:
@@ -85,6 +86,9 @@ class Market:
     community_kw: Floats  # (steps,): the sum of all announcements
     announced_kw: Floats  # (steps, houses): what the answering houses said before
     movers: float  # so many houses are taken to move alike; 1: only this one
+    # (steps,): what charging beyond the own surplus costs where neighbours' energy is not stored;
+    # None: it costs what everything does
+    charging_per_kwh: Floats | None = None
 
     def cost(self, net_kw: Floats, power_kw: Floats) -> Floats:
         """Expected cost of drawing `net_kw` (steps, houses) and `power_kw` (steps, houses, n)."""
@@ -99,7 +103,19 @@ class Market:
         short_kw = scale * np.logaddexp(0.0, moved_kw / scale)  # expected draw from outside
         scarce = scarcity(outlook, self.community_kw)[:, None, None]
         fee = outlook.fee_per_kwh * np.where(drawn_kw > 0, 1.0 - scarce, -scarce) * drawn_kw
-        return np.asarray(outlook.step_h * ((sell * moved_kw + gap * short_kw) / self.movers + fee))
+        expected = (sell * moved_kw + gap * short_kw) / self.movers + fee
+        expected = expected + outlook.wear_per_kwh * np.abs(power_kw)
+        return np.asarray(outlook.step_h * (expected + self._charging(net_kw, drawn_kw)))
+
+    def _charging(self, net_kw: Floats, drawn_kw: Floats) -> Floats | float:
+        """What charging from outside costs beyond the community's price."""
+        if self.charging_per_kwh is None:
+            return 0.0
+        price = self.outlook.sell_per_kwh + scarcity(self.outlook, self.community_kw) * (
+            self.outlook.buy_per_kwh - self.outlook.sell_per_kwh
+        )
+        extra = np.maximum(self.charging_per_kwh - price, 0.0)[:, None, None]
+        return np.asarray(extra * np.maximum(drawn_kw - np.maximum(net_kw, 0.0)[:, :, None], 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +182,7 @@ def value_of_energy(storage: Storage, market: Market, net_kw: Floats) -> Floats:
         market.community_kw[1:],
         market.announced_kw[1:],
         market.movers,
+        None if market.charging_per_kwh is None else market.charging_per_kwh[1:],
     )
     value, _ = _values(storage, later, net_kw[1:])
     return value
@@ -179,6 +196,7 @@ def _after_first(outlook: Outlook) -> Outlook:
         outlook.sigma_kw[1:],
         outlook.fee_per_kwh,
         outlook.energy_value_per_kwh,
+        outlook.wear_per_kwh,
     )
 
 

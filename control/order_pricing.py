@@ -27,6 +27,7 @@ UNIT = 100_000  # of the market's prices per currency unit
 LEAST_WH = 10  # less is not worth a message
 CASES = 10  # equally likely values that stand for the band
 NOTHING_KWH = 1e-6
+ABSURD = 1e6  # kWh or currency per kWh
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,8 @@ class Band:
 
 def order_steps(side: Side, need: Need, means: Means, band: Band) -> tuple[Step, ...]:
     """The steps of an order, best first; none when there is nothing to trade."""
-    if not all(math.isfinite(number) for number in (*astuple(need), *astuple(means))):
-        return ()
+    if not all(abs(number) <= ABSURD for number in (*astuple(need), *astuple(means))):
+        return ()  # so is NaN
     if side == "buy":
         most_kwh = min(means.import_kwh, band.max_buy_wh / 1000.0, need.p50_kwh)
         return _steps(most_kwh, _edges(need, means, -1.0), _bid(need, means, band), falling=True)

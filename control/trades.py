@@ -27,6 +27,7 @@ class StoreFacts:
     charge_efficiency_frac: float = 1.0  # AC to stored, with the inverter
     discharge_efficiency_frac: float = 1.0  # stored to AC
     wear_per_kwh: float = 0.0  # per kWh through the terminals, either way
+    charge_from_grid: bool = True  # what the connection brings may be stored
 
 
 @dataclass(frozen=True, slots=True)

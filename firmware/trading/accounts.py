@@ -1,0 +1,90 @@
+"""After delivery: tell all what the meter counted, and keep the bill."""
+
+from control.net_position import Slot, mean_over
+from control.trades import Position
+from firmware.trading.member import Outgoing, TradingMember
+from firmware.trading.slot_meter import SlotMeter
+from firmware.trading.statements import Statements, Tariff
+
+METER_FRAC = 0.03  # of a slot after its end the meter's message is sent ...
+BILL_FRAC = 0.06  # ... and the bill is made
+KEPT_SLOTS = 200  # slots of which readings and prices are remembered
+
+
+class Accounts:
+    """One house's readings and bills."""
+
+    def __init__(self, member: TradingMember) -> None:
+        """Raises LedgerError."""
+        self._member = member
+        self._timeline = member.trader.timeline
+        self._meter = SlotMeter(self._timeline.slot_s)
+        entries = [*member.kept("statement"), *member.kept("correct")]
+        self._statements = Statements(member.identity.peer, entries)
+        self._tariffs: dict[int, Tariff] = {}
+        self._metered = self._billed = -1  # last epochs
+        self._open = set(self._statements.epochs())  # slots whose trades may still change
+
+    def note(self, position: Position) -> None:
+        """Registers and prices now."""
+        self._meter.note(position)
+        now = Slot(position.utc_s, position.utc_s + 1.0)
+        rows = (position.buy_per_kwh, position.sell_per_kwh)
+        buy, sell = (mean_over(r, position.from_utc_s, position.step_s, now) for r in rows)
+        if buy is not None and sell is not None:
+            epoch = int(position.utc_s // self._timeline.slot_s)
+            self._tariffs.setdefault(epoch, Tariff.of(buy, sell))
+            while len(self._tariffs) > KEPT_SLOTS:
+                del self._tariffs[min(self._tariffs)]
+
+    def due(self, utc_s: float) -> list[Outgoing]:
+        """Once per slot: the meter's message, the bill, corrections of earlier ones."""
+        line = self._timeline
+        over = line.trading(utc_s) - 2
+        since_s = utc_s - line.delivery_s(over + 1)
+        outgoing: list[Outgoing] = []
+        if over > self._metered and since_s >= METER_FRAC * line.slot_s:
+            self._metered = over
+            outgoing += self._tell_meter(over, utc_s)
+        if over > self._billed and since_s >= BILL_FRAC * line.slot_s:
+            self._billed = over
+            self._bill(over, utc_s)
+        return outgoing
+
+    def _tell_meter(self, epoch: int, utc_s: float) -> list[Outgoing]:
+        reading = self._meter.reading(epoch)
+        if reading.quality == "missing":
+            return []
+        body = {
+            "imp": reading.import_wh,
+            "exp": reading.export_wh,
+            "reg_imp": reading.import_register_wh,
+            "reg_exp": reading.export_register_wh,
+            "q": reading.quality,
+        }
+        return self._member.say("meter", epoch, body, utc_s)
+
+    def _bill(self, over: int, utc_s: float) -> None:
+        doubtful = {pact.epoch for pact in self._member.trader.commitments.in_doubt()}
+        due = {epoch for epoch in self._open | doubtful | {over} if epoch <= over}
+        unbilled = {epoch for epoch in sorted(due) if not self._bill_one(epoch, utc_s)}
+        self._open = doubtful | unbilled
+        self._statements.forget(over - KEPT_SLOTS)
+
+    def _bill_one(self, epoch: int, utc_s: float) -> bool:
+        """False: there is something to bill, and no price to do it by yet."""
+        pacts = self._member.committed(epoch)
+        entry = None
+        if self._statements.is_made(epoch):
+            entry = self._statements.correct(epoch, pacts)
+        elif pacts:
+            tariff = self._tariffs.get(epoch) or self._latest_tariff()
+            if tariff is None:
+                return False
+            entry = self._statements.make(epoch, pacts, self._meter.reading(epoch), tariff)
+        if entry is not None:
+            self._member.keep(entry, utc_s)
+        return True
+
+    def _latest_tariff(self) -> Tariff | None:
+        return self._tariffs[max(self._tariffs)] if self._tariffs else None
