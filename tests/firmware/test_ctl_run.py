@@ -26,7 +26,7 @@ from hil.world import World
 from tests.scenario_text import scenario_text
 
 SITE = Path(__file__).parents[2] / "hil" / "scenarios" / "sites" / "realtime.toml"
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 STOP_PIN, RELAY_PIN = 17, 27
 CLOSED, OPEN = 0, 1
 SCENARIO = scenario_text(

@@ -24,7 +24,7 @@ from firmware.recording import Recorder, Recording
 from firmware.replay import replay
 
 Run = Callable[[int], list[Telemetry]]
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 def until(what: Callable[[], bool]) -> None:

@@ -34,7 +34,7 @@ from hil.world import World
 
 SITES = Path(__file__).parents[2] / "hil" / "scenarios" / "sites"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "site.toml"
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 SCENARIO = """
 [scenario]
 title = "now"

@@ -17,7 +17,7 @@ from firmware.config_tables import Store as Settings
 from firmware.store import Store
 from firmware.store_schema import StoreError
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from firmware.store_schema import StoreError
 from firmware.unexpected import SteadyThread, failures, note_thread
 
 Run = Callable[[int], list[Telemetry]]
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from firmware.config import Site
 from firmware.loop import Telemetry
 from firmware.workers import KEPT_MINUTES, LAST_RESTART_S, PATIENCE_S, RESTART_S, Workers
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 Make = Callable[..., Workers]
 BEGIN = """
 import json, os, sys, time

@@ -24,7 +24,7 @@ from firmware.store import Store
 from firmware.store_reading import read_events
 from tests.firmware.orders.conftest import MQTT, SOURCES
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 def until(what: Callable[[], object]) -> None:

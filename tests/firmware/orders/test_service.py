@@ -20,7 +20,7 @@ from hil.world import World
 from tests.scenario_text import scenario_text
 
 SITE = Path(__file__).parents[3] / "hil" / "scenarios" / "sites" / "realtime.toml"
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 SCENARIO = scenario_text(SITE)
 ENDED = ("done", "failed", "rejected")
 
