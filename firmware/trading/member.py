@@ -171,6 +171,10 @@ class TradingMember:
             self._committed_s = {name: at_s for name, at_s in known if at_s >= oldest_s}
         return self._apply(self.trader.tick(utc_s, t_s), utc_s)
 
+    def close(self) -> None:
+        """Give the ledger back."""
+        self._ledger.close()
+
     def _event(self, admitted: Admitted, utc_s: float, t_s: float) -> Effects:
         message, content = admitted.message, admitted.content
         match content:
