@@ -40,9 +40,10 @@ class Intention:
 class Agent:
     """One house in its community. Not for several threads."""
 
-    def __init__(self, member: TradingMember, store: StoreFacts) -> None:
-        """Raises LedgerError when the ledger cannot be read."""
+    def __init__(self, member: TradingMember, store: StoreFacts, *, together: bool = True) -> None:
+        """`together`: plan the day with neighbours. Raises LedgerError: the ledger is unreadable."""
         self.member = member
+        self._together = together
         self.refused: Counter[Why] = Counter()  # messages, by reason
         self._timeline = member.trader.timeline
         self._me = member.identity.peer
@@ -156,7 +157,7 @@ class Agent:
     def _rounds_due(self, position: Position, epoch: int, utc_s: float) -> list[Outgoing]:
         member = self.member.membership.member(self._me)
         others = len(self.member.membership.members) - 1
-        if member is None or not self._rounds.is_due(epoch, utc_s):
+        if member is None or not self._together or not self._rounds.is_due(epoch, utc_s):
             return []
         body = self._rounds.announce(position, epoch, utc_s, member, others)
         return [] if body is None else self.member.say("plan", epoch, body, utc_s)
