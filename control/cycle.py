@@ -22,6 +22,7 @@ from control.records import (
 )
 from control.safety import guard
 from control.site import SiteParameters
+from control.sky import free_pv_kw, looked_at
 from control.state import Mode, State
 from control.strain import strained_since
 from control.tighten import tightened
@@ -54,6 +55,8 @@ def decide(
     if state.t_s is None:
         state = replace(state, started_s=sample.t_s, mode_since_s=sample.t_s)
     state = estimate(site, state, sample)
+    pv_kw = free_pv_kw(site, state.estimate.pv_kw, state.pv_limit_kw)
+    state = replace(state, sky=looked_at(state.sky, sample, pv_kw, site.pv_rated_kw))
     state = watch(site, state, sample, applied)
     state = advance(site, state, orders, sample.t_s)
     generator = replace(

@@ -14,7 +14,7 @@ from control.follow import (
 from control.records import Advice, Level, Orders, Proposal, Quantity, Sample
 from control.site import BatteryParameters, GeneratorParameters, SiteParameters
 from control.state import Estimate, Mode, State
-from control.strain import is_strained
+from control.strain import is_strained, ramp_ahead
 from control.surplus_share import surplus_shares
 
 LOW_SOC_MARGIN_FRAC = 0.03  # an island this near to the floor starts its generator, plan or not
@@ -249,6 +249,9 @@ def _generator(view: View) -> list[Proposal]:
     if is_strained(view.state, view.sample.t_s):
         wishes.append((Level.SAFETY, True, "island whose load is near what the battery can give"))
     planned = view.state.mode is not Mode.MANUAL and view.is_island
+    ramp = ramp_ahead(view.site, view.state, view.sample.t_s) if planned else ""
+    if ramp:
+        wishes.append((Level.PLAN, True, ramp))  # before the plan's own: of equals the first wins
     if planned and view.slot is not None and view.plant.soc_frac is not None:
         wishes.append(_planned(view, view.slot, view.plant.soc_frac))
     return [

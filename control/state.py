@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from control.records import Quantity
+from control.sky import NO_SKY, Sky
 
 
 class Mode(StrEnum):
@@ -119,3 +120,4 @@ class State:
     meter_seen_s: float = float("-inf")  # when the grid's meter last answered
     grid_seen_s: float | None = None  # since when the grid has been inside its band
     grid_lost_s: float | None = None  # since when it has been outside
+    sky: Sky = NO_SKY  # the irradiance sensor's last hours and what they say of the next minutes

@@ -12,6 +12,7 @@ from control.planning import plan
 from control.planning_pareto import PREFERENCE_POINTS, Preference, plan_preferred
 from control.records import Forecast, Plan, PricePeriod
 from control.reserve import Reserve, reserve
+from control.sky import PvAhead
 from control.stored_value import guidance
 from control.tighten import higher_reserve_frac, tighter_kw
 from control.trades import NO_MARKET, Market
@@ -41,6 +42,7 @@ class Situation:
     reserve_soc_frac: float | None = None
     prices: tuple[PricePeriod, ...] = ()  # ordered, before the tariff's
     market: Market = NO_MARKET  # what is traded and agreed with neighbours
+    pv_ahead: PvAhead | None = None  # the next minutes by the irradiance sensor
 
 
 def slot_start(situation: Situation, slot_s: float) -> tuple[float, float]:

@@ -20,6 +20,7 @@ from control.records import (
     Setpoint,
 )
 from control.site import GeneratorParameters, SiteParameters
+from control.sky import PvAhead
 from control.state import Mode, Obedience, State
 from drivers.station import DeviceImage
 
@@ -114,6 +115,7 @@ def status(
         "orders": _orders(moment.orders, now_s),
         "plan": _plan(moment.advice, now_s),
         "forecast": _forecast(moment.advice, now_s),
+        "nowcast": _nowcast(site, sample, state.sky.ahead),
         "advice_missing": moment.advice.detail,
         "alarms": [*_alarms(state), *_machine_alarms(machine)],
         **_machine(machine),
@@ -309,6 +311,22 @@ def _forecast(advice: Advice, now_s: float) -> dict[str, Any] | None:
         "pv_coverage": forecast.pv.coverage,
         "load_coverage": forecast.load.coverage,
     }
+
+
+def _nowcast(site: SiteParameters, sample: Sample, ahead: PvAhead | None) -> dict[str, Any] | None:
+    """PV of the next minutes by the irradiance sensor, or why there is none; None: no PV."""
+    if not site.pv:
+        return None
+    sun = sample.irradiance_w_m2
+    if ahead is not None and ahead.is_fresh(sample.t_s):
+        quantiles = asdict(ahead.minutes)
+        return {"missing": "", "learnt": ahead.learnt, **quantiles}
+    missing = "too little light, or the sensor has just begun"
+    if sun is None:
+        missing = "no irradiance sensor"
+    elif sun.good is None:
+        missing = f"irradiance sensor: {sun.detail}"
+    return {"missing": missing, "learnt": False, "p10_kw": (), "p50_kw": (), "p90_kw": ()}
 
 
 def _alarms(state: State) -> Iterator[str]:

@@ -10,6 +10,7 @@ from rich.text import Text
 from firmware.why import in_words
 
 Document = Mapping[str, Any]
+NOWCAST_MINUTES = (1, 5, 15)
 LATE_PERIODS, LATE_S = 3.0, 2.0  # no new cycle for so long: something hangs
 
 
@@ -25,6 +26,7 @@ def view(document: Document) -> RenderableType:
             _generator(document),
             _plan(document),
             *_forecasts(document),
+            _nowcast(document),
             _servers(document),
             _link(document),
             _loop(document),
@@ -140,6 +142,21 @@ def _forecast(forecast: Document, name: str) -> str:
     if coverage:
         said.append(f"{_percents(coverage)} of outcomes inside p10..p90")
     return ", ".join(said)
+
+
+def _nowcast(document: Document) -> str:
+    """PV of the next minutes, or why it is not foreseen."""
+    found = document["nowcast"]
+    if not found:
+        return ""
+    if found["missing"]:
+        return f"PV nowcast: none, {found['missing']}"
+    said = (
+        f"{found['p50_kw'][minutes - 1]:.2f} kW in {minutes} min"
+        f" ({found['p10_kw'][minutes - 1]:.2f} to {found['p90_kw'][minutes - 1]:.2f})"
+        for minutes in NOWCAST_MINUTES
+    )
+    return f"PV nowcast: {', '.join(said)}"
 
 
 def _percents(values: Sequence[float | None]) -> str:

@@ -27,6 +27,7 @@ from firmware.config import Site, site_from_dict
 from firmware.day_plan import Situation, build_instance, plan_day, slot_start, to_plan
 from firmware.forecast_watch import NO_NETWORK, Watch
 from firmware.minutes import MINUTE_S, Minute
+from firmware.pv_nowcast import with_nowcast
 from firmware.store_reading import read_minutes
 from firmware.store_schema import StoreError
 from firmware.tariff import Tariff
@@ -177,8 +178,10 @@ class Worker:
         planner = self._site.planner
         start_t_s, start_utc_s = slot_start(situation, planner.slot_s)
         steps = planner.horizon_h * 3600 // planner.slot_s
+        slot_s = float(planner.slot_s)
         pv, load = (self._series(target, situation.utc_s, start_utc_s, steps) for target in TARGETS)
-        return Forecast(situation.t_s, start_t_s, float(planner.slot_s), pv, load)
+        pv = with_nowcast(pv, situation.pv_ahead, situation.t_s, start_t_s, slot_s)
+        return Forecast(situation.t_s, start_t_s, slot_s, pv, load)
 
     def _series(self, target: Target, now_utc_s: float, start_utc_s: float, steps: int) -> Series:
         """The forecast on the planner's slots, from the forecasters' quarters of an hour."""

@@ -207,6 +207,7 @@ def _situation(sample: Sample, state: State, orders: Orders, market: Market) -> 
         reserve_soc_frac=orders.reserve_soc_frac,
         prices=orders.prices,
         market=market,
+        pv_ahead=state.sky.ahead,
     )
 
 
