@@ -70,6 +70,11 @@ class Trade:
     net_wh: int  # > 0 bought, < 0 sold
     price_per_kwh: float  # paid, or received after the fee
 
+    @property
+    def bought_kw(self) -> float:
+        """Its constant power; < 0: sold."""
+        return 3.6 * self.net_wh / (self.until_utc_s - self.from_utc_s)
+
 
 @dataclass(frozen=True, slots=True)
 class Market:

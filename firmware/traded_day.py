@@ -15,9 +15,6 @@ from control.records import Plan
 from control.trades import Market, Trade
 from firmware.day_plan import Situation, slot_start
 
-J_PER_WH = 3600.0
-W_PER_KW = 1000.0
-
 
 def beside_neighbours(instance: Instance, situation: Situation) -> tuple[Instance, Floats]:
     """The problem that the market leaves, and the power that is traded in each step.
@@ -43,10 +40,9 @@ def traded_kw(trades: Iterable[Trade], starts_utc_s: Floats, step_s: float) -> F
     """Mean power bought (> 0) or sold in each step."""
     bought_kw = np.zeros(starts_utc_s.size)
     for trade in trades:
-        power_kw = J_PER_WH / W_PER_KW * trade.net_wh / (trade.until_utc_s - trade.from_utc_s)
         ends_s = np.minimum(starts_utc_s + step_s, trade.until_utc_s)
         overlap_s = ends_s - np.maximum(starts_utc_s, trade.from_utc_s)
-        bought_kw += power_kw * np.maximum(0.0, overlap_s) / step_s
+        bought_kw += trade.bought_kw * np.maximum(0.0, overlap_s) / step_s
     return bought_kw
 
 

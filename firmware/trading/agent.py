@@ -41,7 +41,7 @@ class Agent:
     """One house in its community. Not for several threads."""
 
     def __init__(self, member: TradingMember, store: StoreFacts, *, together: bool = True) -> None:
-        """`together`: plan the day with neighbours. Raises LedgerError: the ledger is unreadable."""
+        """`together`: plan the day with neighbours. Raises LedgerError: it cannot be read."""
         self.member = member
         self._together = together
         self.refused: Counter[Why] = Counter()  # messages, by reason
