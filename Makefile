@@ -13,7 +13,8 @@ help:
 	@echo "            what it is told by MQTT, judged by Home Assistant itself"
 	@echo "make format apply the formatter"
 	@echo "make bench-loop, bench-faults, bench-footprint, bench-plan, bench-forecast, bench-fuzzy,"
-	@echo "            bench-market, bench-store, bench-kills, bench-community, bench-instructions"
+	@echo "            bench-market, bench-store, bench-kills, bench-community, bench-instructions,"
+	@echo "            bench-peers, bench-street-kills"
 	@echo "            measurements beside peers; see docs/performance.md"
 
 venv: $(VENV)/.installed
@@ -131,6 +132,17 @@ bench-kills: venv
 	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] \
 	  || $(SUDO) apt-get install -qy --no-install-recommends mosquitto
 	$(BIN)/python -m bench.kills
+
+.PHONY: bench-street-kills bench-peers
+bench-street-kills: venv
+	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] \
+	  || $(SUDO) apt-get install -qy --no-install-recommends mosquitto
+	$(BIN)/python -m bench.street_kills
+
+bench-peers: venv
+	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] \
+	  || $(SUDO) apt-get install -qy --no-install-recommends mosquitto
+	$(BIN)/python -m bench.peers
 
 clean:
 	rm -rf $(VENV) $(HA_VENV) out build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

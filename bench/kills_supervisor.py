@@ -74,12 +74,16 @@ class Supervisor:
 
 
 @contextmanager
-def broker(folder: Path) -> Iterator[int]:
-    """Run Mosquitto on loopback; yields its port. Raises TimeoutError when it does not answer."""
+def broker(folder: Path, options: str = "") -> Iterator[int]:
+    """Run Mosquitto on loopback; yields its port. Raises TimeoutError when it does not answer.
+
+    `options` are further lines of its configuration.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
     file = folder / "mosquitto.conf"
-    file.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n", encoding="utf-8")
+    text = f"listener {port} 127.0.0.1\nallow_anonymous true\n{options}"
+    file.write_text(text, encoding="utf-8")
     with (folder / "mosquitto.log").open("ab") as log:
         process = subprocess.Popen([MOSQUITTO, "-c", str(file)], stdout=log, stderr=log)
     try:

@@ -63,6 +63,9 @@ class Gathering:
         self._repeat_t_s = float("inf")
         self._repeat_wait_s = timeline.retry_s
         self._asked_t_s = self._answered_t_s = float("-inf")
+        self._most_parts = -(-len(rules.members) // ORDERS_PER_PART)
+        # A large book takes its time to arrive, and is not to be asked for meanwhile.
+        self._ask_wait_s = timeline.retry_s * max(1, self._most_parts)
 
     def left_s(self, utc_s: float) -> float:
         """Seconds until delivery."""
@@ -107,8 +110,8 @@ class Gathering:
 
     def add_part(self, part: BookPart) -> Effects:
         """A part of a book. A proposer with two books has none, and that is kept."""
-        most = -(-len(self.rules.members) // ORDERS_PER_PART)
-        if part.proposer not in self._proposers or not 0 <= part.part < part.parts <= most:
+        right = 0 <= part.part < part.parts <= self._most_parts
+        if part.proposer not in self._proposers or not right:
             return NOTHING
         roots = self._roots[part.proposer]
         if part.root not in roots:
@@ -189,7 +192,7 @@ class Gathering:
             due_s = line.book_s - rank * line.rank_step_s
             if due_s >= left_s > line.vote_s and self._is_needed(rank):
                 effects += self._propose()
-        if self._misses_book(left_s) and t_s >= self._asked_t_s + line.retry_s:
+        if self._misses_book(left_s) and t_s >= self._asked_t_s + self._ask_wait_s:
             self._asked_t_s = t_s
             effects += Effects(sends=(Send("want", "", self.epoch, {}),))
         return effects
@@ -198,14 +201,15 @@ class Gathering:
         """Somebody has no book: ours again, not more often than one may ask."""
         mine = self._books.get(self._my_root or "")
         late = self.left_s(utc_s) < self.timeline.abort_s
-        if mine is None or late or t_s < self._answered_t_s + self.timeline.retry_s:
+        if mine is None or late or t_s < self._answered_t_s + self._ask_wait_s:
             return NOTHING
         self._answered_t_s = t_s
         return Effects(sends=self._parts(self._my_root or "", mine))
 
     def _misses_book(self, left_s: float) -> bool:
         line = self.timeline
-        asking = line.book_s - line.rank_step_s >= left_s > line.abort_s
+        first_s = line.book_s - max(line.rank_step_s, self._ask_wait_s)
+        asking = first_s >= left_s > line.abort_s
         return self.own is not None and not self.abstains and asking and not self.choose()
 
     def _is_needed(self, rank: int) -> bool:

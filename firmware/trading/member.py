@@ -62,6 +62,7 @@ class TradingMember:
         self._prev = NO_MESSAGE
         self._saved_heard = ledger.heard()
         self._countersigned: set[tuple[int, str]] = set()
+        self._proposing: dict[int, bool] = {}  # whether we may propose a slot's book
         self._committed_s: dict[str, int] = {}  # when we knew, by trade
         self.membership = _newest(membership, ledger)
         timeline = self.membership.timeline()
@@ -100,9 +101,12 @@ class TradingMember:
         """Whether we need what only proposers need: in a small community everybody does."""
         if len(self.membership.members) <= ALL_HEAR_ALL:
             return True
-        epoch = self.trader.timeline.trading(utc_s)
-        proposers = (self.membership.rules(e).proposers(e) for e in (epoch, epoch + 1))
-        return any(self.identity.peer in names for names in proposers)
+        known, epoch = self._proposing, self.trader.timeline.trading(utc_s)
+        for e in (epoch, epoch + 1):
+            if e not in known:
+                known[e] = self.identity.peer in self.membership.rules(e).proposers(e)
+        self._proposing = {e: known[e] for e in (epoch, epoch + 1)}
+        return any(self._proposing.values())
 
     def committed(self, epoch: int) -> list[Pact]:
         """The trades of an epoch that bind both parties."""
@@ -140,6 +144,7 @@ class TradingMember:
         if document.version == self.membership.version and document == self.membership:
             return
         self.membership = follow(self.membership, document)
+        self._proposing = {}
         self._save_membership(utc_s)
         self.admission.set_membership(self.membership)
         self.trader.set_rules(self.membership.rules(self._epoch))

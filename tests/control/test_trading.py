@@ -261,6 +261,25 @@ def test_who_has_no_book_asks_and_its_proposer_repeats_it() -> None:
     assert first.on_want(EPOCH + 5, DELIVERY_S - 60, 990) == Effects()
 
 
+def test_a_large_book_is_asked_for_more_slowly() -> None:
+    """By everybody, every 2 s, a thousand copies of 300 KB would never arrive."""
+    names = (*NAMES, *(f"member {number}" for number in range(10 * ORDERS_PER_PART - 4)))
+    rules = Rules("street", "ab" * 32, names, fee=200, price_floor=5_000, price_ceiling=30_000)
+    machine = Trader("ann", rules, LINE)
+    machine.place(ORDERS["ann"], DELIVERY_S - 600, 0)
+    asked = [left for left in range(110, 60, -1) if "want" in kinds(tick(machine, left).sends)]
+    assert asked == [90]
+    proposer = Trader(rules.proposers(EPOCH)[0], rules, LINE)
+    for name in NAMES:
+        proposer.on_order(ORDERS[name], DELIVERY_S - 500)
+    assert kinds(tick(proposer, 109).sends) == ["book"]
+    answers = [
+        kinds(proposer.on_want(EPOCH, DELIVERY_S - left, 1000 - left).sends)
+        for left in (90, 85, 71, 70)
+    ]
+    assert answers == [["book"], [], [], ["book"]]
+
+
 def test_a_new_membership_voids_what_was_gathered() -> None:
     machine = trader(OTHER)
     machine.on_book(book(FIRST), DELIVERY_S - 109)

@@ -17,7 +17,7 @@ from firmware.trading.folder import Folder, FolderError
 from firmware.trading.identity import Identity
 from firmware.trading.ledger import Ledger, LedgerError
 from firmware.trading.ledger_check import check, disagreements
-from firmware.trading.member import Outgoing, TradingMember, open_member
+from firmware.trading.member import ALL_HEAR_ALL, Outgoing, TradingMember, open_member
 from firmware.trading.membership import Market, Membership, MembershipError, Times
 from tests.firmware.trading.people import document, entry, known, order
 
@@ -358,3 +358,23 @@ def test_a_ledger_of_another_box_is_not_gone_on_with(folder: Path) -> None:
     Ledger(box.ledger, known("another")).close()
     with pytest.raises(LedgerError, match=f"this box is {box.identity().peer}"):
         open_member(box, 0.0)
+
+
+def test_in_a_large_community_only_who_may_propose_hears_orders(folder: Path) -> None:
+    people = [known(f"house {number}") for number in range(ALL_HEAR_ALL + 1)]
+    small = document([ADMIN], 1, [entry(who) for who in people[:-1]])
+    large = document([ADMIN], 1, [entry(who) for who in people])
+    times = [START * 900.0, START * 900.0 + 450.0]
+    proposers = set(large.rules(START + 1).proposers(START + 1))
+    proposers |= set(large.rules(START + 2).proposers(START + 2))
+    somebody = next(who for who in people if who.peer not in proposers)
+    proposer = next(who for who in people if who.peer in proposers)
+    for who, membership, hears in (
+        (somebody, small, True),
+        (somebody, large, False),
+        (proposer, large, True),
+    ):
+        ledger = Ledger(folder / f"{who.peer}-{len(membership.members)}.db", who)
+        member = TradingMember(who, ledger, membership, times[0])
+        assert [member.hears_orders(utc_s) for utc_s in times] == [hears, hears]
+        ledger.close()
