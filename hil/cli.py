@@ -58,29 +58,38 @@ def hil() -> None:
     help="Where measured files that the scenario names are, if not beside it.",
 )
 def run(scenario: Path, speed: float | None, folder: Path | None, data: Path) -> None:
-    """Run SCENARIO (TOML) and write its report.
+    """Run SCENARIO (TOML), one house or a street that trades, and write its report.
 
     The controller is the real one: it meets simulated devices behind real Modbus sockets, and a
     simulated SPI converter and GPIO.
     """
+    from firmware.trading.folder import FolderError
+    from firmware.trading.ledger import LedgerError
     from hil.live import LiveError
-    from hil.progress import Watch, print_summary
+    from hil.progress import Watch, print_street, print_summary
     from hil.run import Speed, run_scenario
     from hil.scenario import LoadedScenario, ScenarioError
+    from hil.street import LoadedStreet, is_street
+    from hil.street_run import run_street
 
     folder = folder or Path("out") / scenario.stem
+    how = Speed(live=speed == 1.0, multiple=speed)
     try:
-        loaded = LoadedScenario(scenario, data)
-        with Watch(loaded.scenario.scenario) as watch:
-            how = Speed(live=speed == 1.0, multiple=speed)
-            summary = run_scenario(loaded, folder, how, watch)
+        if is_street(scenario):
+            street = LoadedStreet(scenario, data)
+            with Watch(street.head) as watch:
+                summary = run_street(street, folder, how, watch)
+        else:
+            loaded = LoadedScenario(scenario, data)
+            with Watch(loaded.scenario.scenario) as watch:
+                summary = run_scenario(loaded, folder, how, watch)
     except ScenarioError as error:
         click.echo("\n".join(error.errors), err=True)
         sys.exit(2)
-    except (LiveError, OSError) as error:
+    except (LiveError, FolderError, LedgerError, OSError) as error:
         click.echo(f"nanogrid hil run: {error}", err=True)
         sys.exit(1)
-    print_summary(summary, folder)
+    (print_street if "houses" in summary else print_summary)(summary, folder)
 
 
 @hil.command()

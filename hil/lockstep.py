@@ -1,12 +1,13 @@
 """A run in virtual time: the loop, the buses and the plant take turns; nobody waits for a clock."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from control.records import Orders
 from firmware.config import Site, site_from_dict
-from firmware.loop import Loop, Telemetry
+from firmware.loop import Loop, Publisher, Telemetry
 from firmware.parameters import site_parameters
 from firmware.ports import Ports
 from firmware.publishers import DirectRecording
@@ -62,10 +63,28 @@ def run_lockstep(
     progress: Progress,
 ) -> Loop:
     """Run the scenario to its end; `speed` holds virtual time to that multiple of real time."""
+    fake_pi.install(world.pi)
+    try:
+        with lockstep_loop(world, observer, recording, history) as loop:
+            period_s = world.loaded.site.loop.period_s
+            _cycles(world, loop, period_s, speed, lambda s: progress(s, observer))
+    finally:
+        fake_pi.uninstall()
+    return loop
+
+
+@contextmanager
+def lockstep_loop(
+    world: World,
+    observer: Observer,
+    recording: Path,
+    history: Path | None,
+    beside: Sequence[Publisher] = (),
+) -> Iterator[Loop]:
+    """The house's control loop in the world's time, with its planning process; nothing steps it."""
     site = _site(world, history)
     parameters = site_parameters(site)
     clock = VirtualClock(world)
-    fake_pi.install(world.pi)
     ports = Ports(
         site,
         build_buses(site, clock.monotonic),
@@ -77,17 +96,15 @@ def run_lockstep(
     iterations = world.loaded.scenario.scenario.plan_iterations
     workers = Workers(site, parameters, iterations=iterations)
     recorder = DirectRecording(recording, parameters)
-    loop = Loop(parameters, ports, workers, Orders, [recorder, _Tracing(observer)], clock)
+    publishers: list[Publisher] = [recorder, _Tracing(observer), *beside]
     try:
         ports.start()
         workers.start()
-        _cycles(world, loop, site.loop.period_s, speed, lambda s: progress(s, observer))
+        yield Loop(parameters, ports, workers, Orders, publishers, clock)
     finally:
         workers.stop()
         ports.stop()
         recorder.close()
-        fake_pi.uninstall()
-    return loop
 
 
 def _cycles(

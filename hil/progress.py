@@ -96,19 +96,20 @@ def print_summary(summary: dict[str, object], folder: Path) -> None:
 def print_street(summary: Mapping[str, object], folder: Path) -> None:
     """Print what a street came to and where its report is."""
     currency = summary["currency"]
-    cost, alone = _number(summary, "cost"), _number(summary, "cost_rule_based")
+    bill, alone = _number(summary, "bill"), _number(summary, "bill_alone")
     share = summary["share_of_gain"]
     rows = [
-        ("cost", f"{cost:.2f} {currency}"),
-        ("cost, each house by rules", f"{alone:.2f} {currency}"),
+        ("energy bill", f"{bill:.2f} {currency}"),
+        ("each house by rules", f"{alone:.2f} {currency}"),
         ("traded", f"{_number(summary, 'traded_kwh'):.1f} kWh"),
         ("of the possible gain", f"{share:.0%}" if isinstance(share, float) else "nothing to gain"),
         ("self-sufficiency", f"{_number(summary, 'self_sufficiency_frac'):.0%}"),
     ]
-    for key, name in (("limit_violations", "limit violations"), ("ledgers", "ledgers")):
-        if key in summary:
-            rows.append((name, str(summary[key])))
-    if "cycles" in summary:
+    market = summary.get("market")
+    if isinstance(market, dict):
+        sound = "sound, and agree" if market["sound"] else "NOT in order"
+        rows.append(("ledgers", f"{sound}: {market['trades']} trades"))
+        rows.append(("limit violations", str(summary["limit_violations"])))
         rows.append(("cycles", f"{summary['cycles']}, {summary['cycles_missed']} missed"))
     simulated_h = _number(summary, "sim_s") / 3600
     rows.append(("simulated", f"{simulated_h:.1f} h in {_number(summary, 'wall_s'):.0f} s"))

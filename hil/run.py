@@ -51,6 +51,18 @@ def run_scenario(
     summary = observer.summary(
         statistics["cycles"], statistics["cycles_missed"], time.monotonic() - began, recording
     )
+    write_house(observer, summary, statistics, speed, folder)
+    return summary
+
+
+def write_house(
+    observer: Observer,
+    summary: dict[str, object],
+    statistics: Mapping[str, Any],
+    speed: Speed,
+    folder: Path,
+) -> None:
+    """report.html and summary.json of one run. Raises OSError."""
     result = observer.result(
         summary,
         _milliseconds(statistics["lateness"]) if speed.live else {},
@@ -58,7 +70,6 @@ def run_scenario(
     )
     write_report(result, folder / "report.html")
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    return summary
 
 
 def _history(world: World, folder: Path, start_utc_s: float) -> Path | None:

@@ -46,14 +46,14 @@ class Given:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a street did under one controller."""
+    """What a street did under one controller, and what it cost."""
 
     title: str
     battery_kw: Floats  # > 0 discharging
     drawn_kw: Floats  # > 0 taken from the others and the grid together, < 0 given
     bought_kwh: Floats  # from neighbours; < 0 sold
     price_per_kwh: Floats  # (slots,) that buyers pay; NaN where nothing was traded
-    bills: Floats  # (houses,) what stayed in the battery taken off
+    bills: Floats  # (houses,) the worth of what stayed in the battery taken off
     bills_untraded: Floats  # (houses,) of the same powers, had nobody traded
 
     @property

@@ -2,14 +2,20 @@
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from hil.progress import Glance
 from hil.report_street import write_street_report
+from hil.run import Speed, write_house
 from hil.street import LoadedStreet
 from hil.street_given import Past, read_street
+from hil.street_ledgers import read_ledgers
+from hil.street_lockstep import RanHouse, run_street_lockstep
+from hil.street_measured import measured
 from hil.street_references import (
     bound,
     by_swarm,
@@ -18,9 +24,26 @@ from hil.street_references import (
     without_trade,
 )
 from hil.street_result import Given, MarketVerdict, Outcome, StreetResult
-from hil.street_slots import play
+from hil.street_slots import TITLE, play
 
 Progress = Callable[[float, Glance], None]  # seconds simulated
+
+
+SUMMED = (
+    "cycles",
+    "cycles_missed",
+    "limit_violations",
+    "cost",
+    "cost_rule_based",
+    "unserved_kwh",
+    "unserved_rule_based_kwh",
+    "curtailed_kwh",
+    "fuel_l",
+    "fuel_rule_based_l",
+    "generator_starts",
+    "generator_starts_rule_based",
+)
+WORST = ("energy_balance_error_frac", "sim_s")
 
 
 class _Slots:
@@ -32,6 +55,76 @@ class _Slots:
     def glance(self) -> str:
         """In a few words."""
         return f"slot {self.done} of {self._slots}"
+
+
+def run_street(
+    street: LoadedStreet, folder: Path, speed: Speed, progress: Progress
+) -> dict[str, object]:
+    """Run the real loop of every house; write all reports and summary.json; return the summary.
+
+    Raises ScenarioError, LiveError, FolderError, LedgerError and OSError.
+    """
+    began = time.monotonic()
+    folders = {name: folder / name for name in street.houses}
+    for path in folders.values():
+        _clear(path)
+    ran, messages = run_street_lockstep(street, folders, speed.multiple, progress)
+    read = read_ledgers({name: path / "trading" / "ledger.db" for name, path in folders.items()})
+    meters = {name: house.meter for name, house in ran.items()}
+    given, outcome, verdict = measured(street, meters, read, TITLE)
+    result = judged(street, given, outcome, replace(verdict, messages=messages))
+    houses = {
+        name: _house(result, index, house, speed, time.monotonic() - began)
+        for index, (name, house) in enumerate(ran.items())
+    }
+    summary = _summed(result, houses) | {"wall_s": time.monotonic() - began}
+    write(result, summary, folder)
+    return summary
+
+
+def _clear(folder: Path) -> None:
+    """A folder for one house, without the keys and the ledger of an earlier run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder / "trading", ignore_errors=True)
+
+
+def _house(
+    result: StreetResult, index: int, house: RanHouse, speed: Speed, wall_s: float
+) -> dict[str, object]:
+    """Write the report of one house; return its figures."""
+    traded = float(result.ran.bills[index] - result.ran.bills_untraded[index])
+    house.observer.ledger.parts["neighbours"] = traded
+    house.observer.rule_ledger.parts["neighbours"] = 0.0
+    statistics = house.statistics
+    cycles, missed = statistics["cycles"], statistics["cycles_missed"]
+    summary = house.observer.summary(cycles, missed, wall_s, house.recording)
+    write_house(house.observer, summary, statistics, speed, house.folder)
+    report = f"{house.folder.name}/report.html"
+    return summary | house_figures(result, index) | {"report": report}
+
+
+def _summed(result: StreetResult, houses: Mapping[str, dict[str, object]]) -> dict[str, object]:
+    """`summary.json` of a street: sums over its houses, the worst where a sum means nothing."""
+    summed: dict[str, object] = {
+        key: sum(_number(house, key) for house in houses.values()) for key in SUMMED
+    }
+    recordings = [house["recording"] for house in houses.values()]
+    market = asdict(result.verdict) | {"sound": result.verdict.sound}
+    return {
+        **street_figures(result),
+        **summed,
+        **{key: max(_number(house, key) for house in houses.values()) for key in WORST},
+        "recording": recordings[0],
+        "recordings": recordings,
+        "market": market,
+        "houses": dict(houses),
+    }
+
+
+def _number(house: Mapping[str, object], key: str) -> float:
+    value = house[key]
+    assert isinstance(value, int | float)
+    return value
 
 
 def run_slots(street: LoadedStreet, folder: Path, progress: Progress) -> dict[str, object]:
@@ -49,6 +142,8 @@ def run_slots(street: LoadedStreet, folder: Path, progress: Progress) -> dict[st
     result = judged(street, given, ran, MarketVerdict())
     houses = {name: house_figures(result, index) for index, name in enumerate(given.names)}
     summary = street_figures(result) | {
+        "cost": result.ran.cost,
+        "cost_rule_based": result.alone.cost,
         "slots": given.slots,
         "sim_s": given.slots * street.head.slot_s,
         "wall_s": time.monotonic() - began,
@@ -89,16 +184,16 @@ def judged(
 
 
 def street_figures(result: StreetResult) -> dict[str, object]:
-    """What `summary.json` says of the whole street's energy; costs here are bills."""
+    """What `summary.json` says of the whole street's energy."""
     ran, given = result.ran, result.given
     share = result.share_of_gain(ran)
     return {
         "title": result.title,
         "currency": result.currency,
-        "cost": ran.cost,
-        "cost_rule_based": result.alone.cost,
-        "cost_untraded": float(ran.bills_untraded.sum()),
-        "cost_bound": result.bound_cost,
+        "bill": ran.cost,
+        "bill_alone": result.alone.cost,
+        "bill_untraded": float(ran.bills_untraded.sum()),
+        "bill_bound": result.bound_cost,
         "share_of_gain": share if math.isfinite(share) else None,
         "traded_kwh": float(ran.traded_kwh().sum()),
         "self_sufficiency_frac": ran.self_sufficiency_frac(given),

@@ -1,0 +1,157 @@
+"""A street's community: keys, membership and ledgers made on the fly, and a post without loss.
+
+In virtual time messages are handed over at once, in the order in which they were sent; keys follow
+from the scenario's seed, so that a run is the same twice.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from control.trades import NO_MARKET, Position
+from control.trades import Market as Told
+from firmware.loop import Telemetry
+from firmware.position import Positions, glance, store_facts
+from firmware.trading.agent import Agent
+from firmware.trading.envelope import NO_MESSAGE
+from firmware.trading.folder import Folder
+from firmware.trading.identity import Identity
+from firmware.trading.member import Outgoing, open_member
+from firmware.trading.membership import Administrators, Market, Member, Membership, Times
+from hil.scenario import LoadedScenario
+from hil.street import LoadedStreet
+
+FOREVER_S = 2**40
+UNIT = 100_000  # of the market's prices per currency unit
+WH_PER_KW_S = 1000.0 / 3600.0
+
+
+def found(street: LoadedStreet, folders: Mapping[str, Path]) -> dict[str, Folder]:
+    """Begin the community: every house's folder with its key and the document. Raises OSError."""
+    boxes, keys = {}, {}
+    for name, path in folders.items():
+        box = Folder(path)
+        path.mkdir(parents=True, exist_ok=True)
+        identity = _identity(street, name)
+        identity.write(box.key)
+        boxes[name], keys[name] = box, identity.public_key.hex()
+    admin = _identity(street, "administrator of the street")
+    document = _document(street, admin, keys).signed(admin)
+    for box in boxes.values():
+        box.join(document)
+    return boxes
+
+
+def _identity(street: LoadedStreet, name: str) -> Identity:
+    seed = sha256(f"{street.head.seed}/{street.head.title}/{name}".encode()).digest()
+    return Identity(Ed25519PrivateKey.from_private_bytes(seed))
+
+
+def _document(street: LoadedStreet, admin: Identity, keys: Mapping[str, str]) -> Membership:
+    head = street.head
+    most_wh = round(WH_PER_KW_S * head.slot_s * head.max_kw)
+    members = []
+    for name, key in keys.items():
+        peer = _identity(street, name).peer
+        members.append(
+            Member(
+                peer=peer,
+                key=key,
+                name=name,
+                max_buy_wh=most_wh,
+                max_sell_wh=most_wh,
+                valid_from=0,
+                valid_to=FOREVER_S,
+            )
+        )
+    slot_ms = round(1000.0 * head.slot_s)
+    default = Times()
+    times = Times(**{key: ms * slot_ms // default.slot_ms for key, ms in default})
+    floor, ceiling = price_band(street)
+    return Membership(
+        community="street",
+        version=1,
+        prev=NO_MESSAGE,
+        admins=Administrators(need=1, keys=[admin.public_key.hex()]),
+        members=members,
+        market=Market(
+            fee=round(UNIT * head.fee_per_kwh),
+            price_floor=floor,
+            price_ceiling=ceiling,
+            times=times,
+        ),
+    )
+
+
+def price_band(street: LoadedStreet) -> tuple[int, int]:
+    """What the grid pays at least and asks at most, in the market's unit."""
+    prices = next(iter(street.houses.values())).site.prices
+    assert prices is not None  # sites with a grid have them
+    asked = [prices.buy_per_kwh, *(p.buy_per_kwh for p in prices.period)]
+    paid = [prices.sell_per_kwh, *(p.sell_per_kwh for p in prices.period)]
+    lowest = min(price for price in paid if price is not None)
+    return round(UNIT * lowest), round(UNIT * max(price for price in asked if price is not None))
+
+
+class Seat:
+    """One house at the market, in the bench's own process; it acts when `Post.carry` says so."""
+
+    def __init__(self, house: LoadedScenario, folder: Folder, utc_s: float) -> None:
+        """Raises FolderError, LedgerError."""
+        self.agent = Agent(open_member(folder, utc_s), store_facts(house.site))
+        self.peer = self.agent.member.identity.peer
+        self._positions = Positions(house.site)
+        self._position: Position | None = None
+        self._told = NO_MARKET
+
+    def publish(self, telemetry: Telemetry) -> None:
+        """One cycle of the loop: the house's position."""
+        sample, state = telemetry.sample, telemetry.decision.state
+        seen = glance(sample, state, telemetry.orders, trading=True, clock_problem="")
+        self._position = self._positions.of(seen, telemetry.advice)
+
+    def turn(self, utc_s: float, t_s: float) -> list[Outgoing]:
+        """What is due at the market."""
+        position, self._position = self._position, None
+        if position is not None:
+            return self.agent.step(position)
+        return self.agent.tick(utc_s, t_s)
+
+    def tell(self, utc_s: float, t_s: float) -> None:
+        """Let the loop know what the market has come to."""
+        self._told = self.agent.market(utc_s)
+
+    def latest(self) -> Told:
+        """What the loop is told."""
+        return self._told
+
+    def close(self) -> None:
+        """Give the ledger back."""
+        self.agent.member.close()
+
+
+class Post:
+    """Carries messages between the seats."""
+
+    def __init__(self, seats: Iterable[Seat]) -> None:
+        self._seats = {seat.peer: seat for seat in seats}
+        self.turn_s = min(s.agent.member.trader.timeline.retry_s for s in self._seats.values())
+        self.messages = 0
+
+    def carry(self, utc_s: float, t_s: float) -> None:
+        """Let every seat act, deliver what it says and the answers; call it every `turn_s`."""
+        waiting: deque[tuple[str, Outgoing]] = deque()
+        for peer, seat in self._seats.items():
+            waiting.extend((peer, outgoing) for outgoing in seat.turn(utc_s, t_s))
+        while waiting:
+            sender, outgoing = waiting.popleft()
+            receivers = [outgoing.to] if outgoing.to else [p for p in self._seats if p != sender]
+            for receiver in receivers:
+                self.messages += 1
+                answers = self._seats[receiver].agent.receive(outgoing.raw, utc_s, t_s)
+                waiting.extend((receiver, answer) for answer in answers)
+        for seat in self._seats.values():
+            seat.tell(utc_s, t_s)

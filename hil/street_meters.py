@@ -1,0 +1,56 @@
+"""What a house's plant did, summed up per market slot from outside."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hil.plant import PlantState
+from hil.street_result import Floats
+
+HOUR_S = 3600.0
+
+
+@dataclass
+class SlotSums:
+    """Energies of one slot, kWh."""
+
+    load: float = 0.0  # less what a generator gave, and what went unserved
+    sun: float = 0.0  # PV and wind that could be had
+    battery: float = 0.0  # > 0 discharged
+    imported: float = 0.0
+    exported: float = 0.0
+
+
+@dataclass
+class Meter:
+    """Watches one plant; register `watch` with its world."""
+
+    slot_s: float
+    slots: dict[int, SlotSums] = field(default_factory=dict)
+    first_stored_kwh: float | None = None
+    stored_kwh: float = 0.0
+
+    def watch(self, state: PlantState, end_utc_s: float, dt_s: float) -> None:
+        """One step of the plant that ended at `end_utc_s`."""
+        epoch = int((end_utc_s - dt_s / 2.0) // self.slot_s)
+        sums = self.slots.setdefault(epoch, SlotSums())
+        hours = dt_s / HOUR_S
+        generator_kw = state.generator.power_kw if state.generator else 0.0
+        sums.load += (state.served_kw - generator_kw) * hours
+        sums.sun += sum(each.available_kw for each in (*state.pv, *state.wind)) * hours
+        sums.imported += max(state.grid_kw, 0.0) * hours
+        sums.exported += max(-state.grid_kw, 0.0) * hours
+        if state.battery:
+            sums.battery += state.battery.power_kw * hours
+            self.stored_kwh = state.battery.stored_kwh
+            if self.first_stored_kwh is None:
+                self.first_stored_kwh = state.battery.stored_kwh
+
+    def gained_kwh(self) -> float:
+        """What the battery holds more than at first."""
+        return self.stored_kwh - (self.first_stored_kwh or 0.0)
+
+    def column(self, name: str, epochs: range) -> Floats:
+        """One of the sums, kWh per slot; 0 where the run was not there."""
+        nothing = SlotSums()
+        return np.array([getattr(self.slots.get(epoch, nothing), name) for epoch in epochs])

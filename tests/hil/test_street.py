@@ -1,0 +1,194 @@
+"""A street of two houses: trades, sound ledgers, money that adds up, the same twice."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from firmware.recording import Recording
+from firmware.replay import replay
+from hil.run import Speed
+from hil.scenario import ScenarioError
+from hil.street import LoadedStreet
+from hil.street_run import run_slots, run_street
+
+SITES = Path(__file__).parents[2] / "hil" / "scenarios" / "sites"
+STREETS = Path(__file__).parents[2] / "hil" / "scenarios" / "streets"
+STREET = f"""
+[street]
+title = "Two houses"
+start = "2026-05-13T18:45:00Z"
+duration_h = 0.25
+seed = 7
+history_days = 3
+plan_iterations = 2
+slot_s = 180
+
+[weather]
+kind = "clear"
+
+[[house]]
+name = "home"
+site = "{SITES / "street-home.toml"}"
+load = {{ kind = "home", kwh_per_day = 10.0 }}
+plant.battery.initial_soc_frac = 0.9
+
+[[house]]
+name = "flat"
+site = "{SITES / "street-flat.toml"}"
+load = {{ kind = "home", kwh_per_day = 12.0 }}
+"""
+LISTED = {
+    *("cycles", "cycles_missed", "limit_violations", "energy_balance_error_frac", "cost"),
+    *("cost_rule_based", "unserved_kwh", "fuel_l", "generator_starts", "sim_s", "wall_s"),
+    "recording",
+}
+
+
+def load(folder: Path, text: str = STREET) -> LoadedStreet:
+    file = folder / "street.toml"
+    file.write_text(text)
+    return LoadedStreet(file)
+
+
+def run(folder: Path) -> dict[str, Any]:
+    folder.mkdir()
+    return run_street(load(folder), folder / "out", Speed(), lambda *_: None)
+
+
+def errors(folder: Path, text: str) -> list[str]:
+    with pytest.raises(ScenarioError) as caught:
+        load(folder, text)
+    assert all("\n" not in line for line in caught.value.errors)
+    return [line.removeprefix(f"{folder / 'street.toml'}: ") for line in caught.value.errors]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """One run that several tests look at."""
+    folder = tmp_path_factory.mktemp("street") / "run"
+    return folder / "out", run(folder)
+
+
+def test_neighbours_trade_and_the_books_are_in_order(ran: tuple[Path, dict[str, Any]]) -> None:
+    _, summary = ran
+    market = summary["market"]
+    assert market["trades"] > 0
+    assert summary["traded_kwh"] > 0
+    assert market["sound"]
+    assert market["money_left"] == 0
+    assert market["disagreements"] == ()
+    assert [ledger["fault"] for ledger in market["ledgers"]] == ["", ""]
+    home, flat = summary["houses"]["home"], summary["houses"]["flat"]
+    assert home["sold_kwh"] == pytest.approx(flat["bought_kwh"])
+
+
+def test_a_summary_has_the_listed_figures_over_all_houses(
+    ran: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, summary = ran
+    assert set(summary) >= LISTED
+    assert json.loads((folder / "summary.json").read_text())["cycles"] == summary["cycles"]
+    houses = summary["houses"].values()
+    assert summary["cycles"] == sum(house["cycles"] for house in houses) == 180
+    assert summary["cost"] == pytest.approx(sum(house["cost"] for house in houses))
+    assert summary["limit_violations"] == 0
+    page = (folder / "report.html").read_text()
+    for name in ("traded-by-house", "bills", "mean-power", "street-prices", "self-sufficiency"):
+        assert f'id="{name}"' in page
+    for name in ("home", "flat"):
+        assert f'href="{name}/report.html"' in page
+        assert (folder / name / "report.html").exists()
+
+
+def test_every_recording_replays_to_the_bit(ran: tuple[Path, dict[str, Any]]) -> None:
+    _, summary = ran
+    assert summary["recording"] == summary["recordings"][0]
+    for recording in summary["recordings"]:
+        replayed = list(replay(Recording(Path(recording))))
+        assert len(replayed) == 90
+        assert not any(each.differs for each in replayed)
+
+
+def test_the_same_seed_gives_the_same_summary(
+    ran: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    def told(summary: dict[str, Any]) -> str:
+        def kept(value: Any) -> Any:
+            if isinstance(value, dict):
+                changing = ("wall_s", "recording", "recordings")
+                return {key: kept(item) for key, item in value.items() if key not in changing}
+            return value
+
+        return json.dumps(kept(summary), sort_keys=True)
+
+    assert told(run(tmp_path / "again")) == told(ran[1])
+
+
+@pytest.mark.parametrize("path", sorted(STREETS.glob("*.toml")), ids=lambda path: path.stem)
+def test_those_that_come_with_it_are_in_order(path: Path) -> None:
+    assert len(LoadedStreet(path).houses) >= 2
+
+
+def test_houses_share_the_sky_and_not_the_load(tmp_path: Path) -> None:
+    text = STREET.replace('name = "flat"', 'name = "flat"\ncount = 2')
+    street = load(tmp_path, text)
+    assert list(street.houses) == ["home", "flat-1", "flat-2"]
+    scenarios = [house.scenario for house in street.houses.values()]
+    assert {scenario.weather.seed for scenario in scenarios} == {7}
+    assert [scenario.scenario.seed for scenario in scenarios] == [7, 8, 9]
+
+
+def test_what_is_wrong_with_a_street_is_said_in_lines(tmp_path: Path) -> None:
+    assert errors(tmp_path, "[scenario]\n") == ["holds no [street]"]
+    second = STREET[: STREET.rindex("[[house]]")]
+    assert errors(tmp_path, second) == ["house: at least 2 houses needed"]
+    twice = STREET.replace('name = "flat"', 'name = "home"')
+    assert errors(tmp_path, twice) == ["house home: the same name twice"]
+    kind = STREET.replace('load = { kind = "home", kwh_per_day = 12.0 }', "load.kind = 3")
+    assert errors(tmp_path, kind)[0].startswith("house[1].load.kind = 3: must be")
+    fault = STREET + '\n[[house.fault]]\nkind = "hang"\ntarget = "mill"\nat_h = 0\nfor_s = 9\n'
+    said = "fault[0].target = 'mill': must be, for hang, one of balcony, grid, lan"
+    assert errors(tmp_path, fault) == [f"house flat: {said}"]
+    island = STREET.replace("street-flat", "island")
+    assert "house flat: its site has no [grid] to trade over" in errors(tmp_path, island)
+    prices = STREET.replace("street-flat", "fontana")
+    said = "house flat: [prices] of its site differ from the first house's"
+    assert said in errors(tmp_path, prices)
+
+
+def test_in_virtual_time_one_house_has_the_pi(tmp_path: Path) -> None:
+    text = STREET.replace("street-home", "street-workshop").replace(
+        "street-flat", "street-workshop"
+    )
+    street = load(tmp_path, text)
+    with pytest.raises(ScenarioError, match="one house may, not home, flat"):
+        run_street(street, tmp_path / "out", Speed(), lambda *_: None)
+
+
+SLOTS = (
+    STREET.replace("duration_h = 0.25", "duration_h = 48.0")
+    .replace("slot_s = 180", "slot_s = 3600")
+    .replace("history_days = 3", "history_days = 7")
+)
+
+
+@pytest.mark.parametrize("strategy", ["neighbours", "qayyum2023"])
+def test_two_days_by_slots(tmp_path: Path, strategy: str) -> None:
+    text = SLOTS.replace("slot_s", f'strategy = "{strategy}"\nslot_s')
+    summary = run_slots(load(tmp_path, text), tmp_path / "out", lambda *_: None)
+    assert summary["slots"] == 48
+    assert summary["bill_bound"] <= min(summary["bill"], summary["bill_alone"]) + 1e-6
+    assert summary["bill"] < summary["bill_alone"]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert 'id="traded-by-day"' in page
+
+
+def test_slots_fit_a_day_and_know_a_week(tmp_path: Path) -> None:
+    for wrong, said in (
+        (SLOTS.replace("slot_s = 3600", "slot_s = 1000"), "slot_s = 1000"),
+        (SLOTS.replace("history_days = 7", "history_days = 2"), "history_days = 2"),
+    ):
+        with pytest.raises(ScenarioError, match=said):
+            run_slots(load(tmp_path, wrong), tmp_path / "out", lambda *_: None)
