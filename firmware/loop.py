@@ -12,6 +12,7 @@ from control.site import SiteParameters
 from control.state import State
 from firmware.clock import Clock
 from firmware.histogram import Histogram
+from firmware.neighbours import NOBODY, Neighbours
 from firmware.pace import Pace
 from firmware.ports import Ports
 from firmware.realtime import tidy
@@ -32,6 +33,7 @@ class Telemetry:
     orders: Orders
     decision: Decision
     notices: tuple[Event, ...] = ()  # events from outside the decision: what became of commands
+    neighbours: Neighbours = NOBODY  # of whom the decision was given the deliveries
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -47,6 +49,27 @@ class Publisher(Protocol):
 
     def close(self) -> None:
         """Finish what is under way."""
+
+
+class Trader(Protocol):
+    """Trades for the house with its neighbours; must never wait."""
+
+    def latest(self, now_s: float) -> Neighbours:
+        """What the market has come to."""
+
+    def observe(self, sample: Sample, state: State, orders: Orders, advice: Advice) -> None:
+        """Note what a cycle saw."""
+
+
+class NoTrader:
+    """A house that does not trade."""
+
+    def latest(self, now_s: float) -> Neighbours:
+        """Nobody is there."""
+        return NOBODY
+
+    def observe(self, sample: Sample, state: State, orders: Orders, advice: Advice) -> None:
+        """Nobody wants to know."""
 
 
 def no_notices() -> tuple[Event, ...]:
@@ -85,6 +108,7 @@ class Loop:
         publishers: list[Publisher],
         clock: Clock,
         notices: Callable[[], tuple[Event, ...]] = no_notices,
+        trader: Trader | None = None,
     ) -> None:
         """Everything is built by `firmware.service`; nothing has started yet."""
         self._site = site
@@ -94,6 +118,7 @@ class Loop:
         self._publishers = publishers
         self._clock = clock
         self._notices = notices
+        self._trader = trader or NoTrader()
         self.state = State()
         self._applied: Applied = ()
         self.timing = Timing()
@@ -102,18 +127,24 @@ class Loop:
         """Run one cycle."""
         with self.timing.stage("sample"):
             orders = self._orders()
-            sample = self._ports.sample(self.timing.cycles, orders.prices)
+            neighbours = self._trader.latest(self._clock.monotonic())
+            interest_frac = neighbours.market.interest_frac
+            sample = self._ports.sample(self.timing.cycles, orders.prices, interest_frac)
             advice = self._workers.latest(sample.t_s)
         with self.timing.stage("decide"):
             before, applied = self.state, self._applied
-            decision = decide(self._site, before, sample, applied, advice, orders)
+            deliveries = neighbours.deliveries
+            decision = decide(self._site, before, sample, applied, advice, orders, deliveries)
         with self.timing.stage("actuate"):
             self._applied = self._ports.actuate(decision.command)
             self.state = decision.state
         with self.timing.stage("publish"):
-            self._workers.observe(sample, decision.state, orders)
+            self._workers.observe(sample, decision.state, orders, neighbours.market)
+            self._trader.observe(sample, decision.state, orders, advice)
             notices = self._notices()
-            telemetry = Telemetry(before, sample, applied, advice, orders, decision, notices)
+            telemetry = Telemetry(
+                before, sample, applied, advice, orders, decision, notices, neighbours
+            )
             for publisher in self._publishers:
                 publisher.publish(telemetry)
         self._ports.heartbeat()

@@ -102,7 +102,9 @@ class Ports:
         for thread in threads:
             thread.join(max(0.0, end_s - time.monotonic()))
 
-    def sample(self, cycle: int, ordered: Sequence[PricePeriod] = ()) -> Sample:
+    def sample(
+        self, cycle: int, ordered: Sequence[PricePeriod] = (), interest_frac: float = 0.0
+    ) -> Sample:
         """Read everything once; `ordered` prices come before the tariff's."""
         if self._lockstep:
             for bus in self._buses:
@@ -130,6 +132,7 @@ class Ports:
             hour_local=_hour(datetime.fromtimestamp(utc_s, self._zone)),
             price_buy_per_kwh=price.buy_per_kwh,
             price_sell_per_kwh=price.sell_per_kwh,
+            interest_frac=interest_frac,
         )
 
     def actuate(self, command: Command) -> Applied:

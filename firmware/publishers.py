@@ -160,5 +160,6 @@ def _write(recorder: Recorder, telemetry: Telemetry, *, gap: bool) -> None:
         telemetry.advice,
         telemetry.orders,
         telemetry.decision,
+        deliveries=telemetry.neighbours.deliveries,
         gap=gap,
     )

@@ -4,6 +4,7 @@
     {"state": State}        where a replay starts, and starts again after a gap
     {"advice": Advice}      when it changed
     {"orders": Orders}      when they changed
+    {"deliveries": [...]}   committed trades, when they changed
     {"cycle": Sample, "applied": Applied, "command": Command, "events": [Event, ...]}
 
 Records are lists in the order of their fields (`firmware.codec`). A file whose end is missing
@@ -22,11 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from control.cycle import Decision
+from control.delivery import Delivery
 from control.records import Advice, Applied, Command, Event, Orders, Sample
 from control.site import SiteParameters
 from control.state import State
 from firmware.codec import decode, encode
 
+Deliveries = tuple[Delivery, ...]
 FORMAT = 1
 FLUSH_S = 60.0  # so much is lost with the power
 
@@ -51,6 +54,7 @@ class Cycle:
     orders: Orders
     command: Command
     events: tuple[Event, ...]
+    deliveries: Deliveries = ()
 
 
 class Recorder:
@@ -64,6 +68,7 @@ class Recorder:
         self._file = io.TextIOWrapper(packed, encoding="utf-8")
         self._advice: Advice | None = None
         self._orders: Orders | None = None
+        self._deliveries: Deliveries = ()
         self._flushed_t_s: float | None = None
         try:
             self._write({"nanogrid": FORMAT, "version": own_version(), "site": encode(site)})
@@ -86,6 +91,7 @@ class Recorder:
         orders: Orders,
         decision: Decision,
         *,
+        deliveries: Deliveries = (),
         gap: bool = False,
     ) -> None:
         """Add one cycle; `gap` says that cycles before it were left out."""
@@ -97,6 +103,9 @@ class Recorder:
         if orders != self._orders:
             self._write({"orders": encode(orders)})
             self._orders = orders
+        if deliveries != self._deliveries:
+            self._write({"deliveries": encode(deliveries)})
+            self._deliveries = deliveries
         self._write(
             {
                 "cycle": encode(sample),
@@ -147,6 +156,7 @@ class Recording:
         """Yield the cycles in order. Raises RecordingError for a line that is none."""
         state: State | None = None
         advice, orders = Advice(), Orders()
+        deliveries: Deliveries = ()
         for number, line in enumerate(self._lines(), start=1):
             try:
                 if "state" in line:
@@ -155,8 +165,10 @@ class Recording:
                     advice = decode(Advice, line["advice"])
                 elif "orders" in line:
                     orders = decode(Orders, line["orders"])
+                elif "deliveries" in line:
+                    deliveries = decode(Deliveries, line["deliveries"])
                 elif "cycle" in line:
-                    yield _cycle(line, state, advice, orders)
+                    yield _cycle(line, state, advice, orders, deliveries)
                     state = None
             except (ValueError, KeyError) as error:
                 raise self._error(number, str(error)) from error
@@ -188,7 +200,13 @@ class Recording:
         return RecordingError(f"{self.path}: line {number}: {text}{written}")
 
 
-def _cycle(line: dict[str, Any], state: State | None, advice: Advice, orders: Orders) -> Cycle:
+def _cycle(
+    line: dict[str, Any],
+    state: State | None,
+    advice: Advice,
+    orders: Orders,
+    deliveries: Deliveries,
+) -> Cycle:
     return Cycle(
         state,
         decode(Sample, line["cycle"]),
@@ -197,4 +215,5 @@ def _cycle(line: dict[str, Any], state: State | None, advice: Advice, orders: Or
         orders,
         decode(Command, line["command"]),
         decode(tuple[Event, ...], line["events"]),
+        deliveries=deliveries,
     )

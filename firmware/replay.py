@@ -34,7 +34,13 @@ def replay(recording: Recording) -> Iterator[Replayed]:
         if cycle.state is not None:
             state = cycle.state
         decision = decide(
-            recording.site, state, cycle.sample, cycle.applied, cycle.advice, cycle.orders
+            recording.site,
+            state,
+            cycle.sample,
+            cycle.applied,
+            cycle.advice,
+            cycle.orders,
+            cycle.deliveries,
         )
         yield Replayed(cycle, decision)
         state = decision.state

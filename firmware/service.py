@@ -10,6 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from control.cycle import Decision
+from control.records import Event
 from firmware.clock import SystemClock, process_age_s
 from firmware.config import Site
 from firmware.energy_tail import EnergyTail
@@ -32,6 +33,7 @@ from firmware.workers import Workers
 
 if TYPE_CHECKING:
     from firmware.mqtt.link import Link
+    from firmware.trader_link import TraderLink
 
 log = logging.getLogger("nanogrid")
 VERSION = own_version()
@@ -56,6 +58,7 @@ class Service:
             self._publishers.append(BackgroundRecording(record, self.parameters))
         elif site.recording.path:
             self._record_if_possible(Path(site.recording.path), 1e6 * site.recording.max_mb)
+        self._trader = self._trader_link() if site.trading.enabled else None
         self._store = store = self._state_store() if site.store.path else None
         self._desk = Desk(self.parameters, site.commands.source, store, clock)
         self.loop = Loop(
@@ -65,7 +68,8 @@ class Service:
             self._desk.orders,
             [Sheltered(self._publishers)],
             clock,
-            lambda: (*self._desk.notices(), *self._workers.notices()),
+            self._notices,
+            self._trader,
         )
         if store is not None:
             self.loop.state = store.state(clock.monotonic(), clock.utc())
@@ -90,6 +94,8 @@ class Service:
             for server in self._servers:
                 at_end.callback(server.stop)
             at_end.callback(self._workers.stop)
+            if self._trader is not None:
+                at_end.callback(self._trader.stop)
             at_end.callback(self._ports.stop)
             at_end.callback(self._notifier.send, "STOPPING=1")
             problem = go_realtime(self._site.loop.realtime_priority)
@@ -97,6 +103,8 @@ class Service:
                 log.warning("realtime: %s", problem)
             self._ports.start()
             self._workers.start()
+            if self._trader is not None:
+                self._trader.start()
             if self._link is not None:
                 self._link.start()
             if self._local is not None:
@@ -111,6 +119,16 @@ class Service:
     def statistics(self) -> dict[str, Any]:
         """The loop's statistics, and how long after the start of the process it acted first."""
         return {**self.loop.statistics(), "first_act_s": self._first_act_s}
+
+    def _notices(self) -> tuple[Event, ...]:
+        """What is to be told beside what the cycles decide."""
+        trades = self._trader.notices() if self._trader is not None else ()
+        return (*self._desk.notices(), *self._workers.notices(), *trades)
+
+    def _trader_link(self) -> "TraderLink":
+        from firmware.trader_link import TraderLink  # houses that do not trade need not carry it
+
+        return TraderLink(self._site)
 
     def _state_store(self) -> Store:
         """The store, with energy kept beside the socket: as a rule on a memory file system."""

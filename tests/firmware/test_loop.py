@@ -1,16 +1,20 @@
 """The order of a cycle, what comes back into the next, and what an error leaves undone."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from control.cycle import Decision
+from control.delivery import Delivery
 from control.records import Advice, Orders, PricePeriod, Sample
 from control.site import SiteParameters
 from control.state import State
+from control.trades import NO_MARKET, Market
 from firmware import loop as loop_module
 from firmware.loop import Loop, Telemetry
+from firmware.neighbours import Neighbours, Said
 
 
 class Stub:
@@ -23,12 +27,13 @@ class Stub:
         self.work_s: list[float] = []
         self.given = Orders()
         self.ordered: tuple[PricePeriod, ...] = ()
+        self.market = NO_MARKET
         self._make_sample = make_sample
 
-    def sample(self, cycle: int, ordered: tuple[PricePeriod, ...]) -> Sample:
+    def sample(self, cycle: int, ordered: tuple[PricePeriod, ...], interest_frac: float) -> Sample:
         self.ordered = ordered
         self.calls.append("sample")
-        return self._make_sample(cycle)
+        return replace(self._make_sample(cycle), interest_frac=interest_frac)
 
     def latest(self, now_s: float) -> Advice:
         self.calls.append("latest")
@@ -43,8 +48,9 @@ class Stub:
         self.now_s += self.work_s.pop(0) if self.work_s else 0.0
         return (f"applied {len(self.telemetry)}",)
 
-    def observe(self, sample: Sample, state: State, orders: Orders) -> None:
+    def observe(self, sample: Sample, state: State, orders: Orders, market: Market) -> None:
         assert orders is self.given
+        self.market = market
         self.calls.append("observe")
 
     def publish(self, telemetry: Telemetry) -> None:
@@ -94,6 +100,36 @@ def test_ordered_prices_reach_the_sample_and_orders_the_worker(loop: Loop, stub:
     loop.step()
     assert stub.ordered is stub.given.prices
     assert stub.telemetry[0].orders is stub.given
+
+
+class Neighbour:
+    """Buys for the whole of the next hour."""
+
+    def __init__(self, neighbours: Neighbours) -> None:
+        self.neighbours = neighbours
+        self.seen: list[tuple[Any, ...]] = []
+
+    def latest(self, now_s: float) -> Neighbours:
+        return self.neighbours
+
+    def observe(self, *seen: Any) -> None:
+        self.seen.append(seen)
+
+
+def test_what_neighbours_trade_reaches_sample_decision_and_planner(loop: Loop, stub: Stub) -> None:
+    sold = Delivery(0.0, 1e6, -0.8, 0.12)
+    market = Market(0.0, interest_frac=0.5)
+    loop._trader = trader = Neighbour(Neighbours(Said(market), (sold,)))
+    for _ in range(2):
+        loop.step()
+    told = stub.telemetry[-1]
+    assert told.neighbours is trader.neighbours
+    assert told.sample.interest_frac == 0.5
+    assert stub.market is market
+    assert trader.seen[-1] == (told.sample, told.decision.state, told.orders, told.advice)
+    battery = next(why for why in told.decision.command.why if why.device == "battery")
+    assert battery.source == "committed trades"
+    assert battery.reason.startswith("0.80 kW sold to neighbours until ")
 
 
 def test_state_and_applied_come_back_and_nothing_else(loop: Loop, stub: Stub) -> None:

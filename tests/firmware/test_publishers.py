@@ -61,10 +61,10 @@ def test_a_slow_disk_leaves_a_gap_that_replay_crosses(
     busy, go_on = threading.Event(), threading.Event()
     write = Recorder.write
 
-    def slow(self: Recorder, *given: object, gap: bool = False) -> None:
+    def slow(self: Recorder, *given: object, **options: bool) -> None:
         busy.set()
         assert go_on.wait(DEADLINE_S)
-        write(self, *given, gap=gap)  # type: ignore[arg-type]
+        write(self, *given, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Recorder, "write", slow)
     path = tmp_path / "cycles.jsonl.gz"

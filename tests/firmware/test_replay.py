@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from control.cycle import decide
+from control.delivery import Delivery
 from control.site import SiteParameters
+from control.state import State
 from firmware.commands.replay import replay as replay_command
 from firmware.loop import Telemetry
 from firmware.recording import Recorder, Recording
@@ -49,6 +52,29 @@ def edited(path: Path, cycle: int, edit: Edit) -> Path:
     edit([line for line in lines if "cycle" in line][cycle])
     path.write_bytes(gzip.compress("".join(json.dumps(line) + "\n" for line in lines).encode()))
     return path
+
+
+def test_trades_are_delivered_again_in_their_slots_only(
+    tmp_path: Path, parameters: SiteParameters, run_cycles: Run
+) -> None:
+    """Cycles decided with a trade that begins in the tenth and ends before the twentieth."""
+    path, state, cycles = tmp_path / "cycles.jsonl.gz", State(), run_cycles(30)
+    sold = Delivery(cycles[10].sample.t_s, cycles[20].sample.t_s, -0.8, 0.12)
+    recorder = Recorder(path, parameters)
+    for number, t in enumerate(cycles):
+        known = (sold,) if 5 <= number < 25 else ()
+        made = decide(parameters, state, t.sample, t.applied, t.advice, t.orders, known)
+        recorder.write(state, t.sample, t.applied, t.advice, t.orders, made, deliveries=known)
+        state = made.state
+    recorder.close()
+    replayed = list(replay(Recording(path)))
+    assert not any(each.differs for each in replayed)
+    sources = [
+        next(why.source for why in each.decision.command.why if why.device == "battery")
+        for each in replayed
+    ]
+    delivered = [n for n, source in enumerate(sources) if source == "committed trades"]
+    assert delivered == list(range(10, 20))
 
 
 def test_a_recording_is_decided_again_across_its_gaps(recording: Path) -> None:
