@@ -160,6 +160,7 @@ def _write(recorder: Recorder, telemetry: Telemetry, *, gap: bool) -> None:
         telemetry.advice,
         telemetry.orders,
         telemetry.decision,
+        telemetry.notices,
         deliveries=telemetry.neighbours.deliveries,
         gap=gap,
     )

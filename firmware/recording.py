@@ -5,7 +5,8 @@
     {"advice": Advice}      when it changed
     {"orders": Orders}      when they changed
     {"deliveries": [...]}   committed trades, when they changed
-    {"cycle": Sample, "applied": Applied, "command": Command, "events": [Event, ...]}
+    {"cycle": Sample, "applied": Applied, "command": Command, "events": [Event, ...],
+     "notices": [Event, ...]}   the notices, which no replay decides, only where there are some
 
 Records are lists in the order of their fields (`firmware.codec`). A file whose end is missing
 (power cut) is read as far as it goes.
@@ -54,6 +55,7 @@ class Cycle:
     orders: Orders
     command: Command
     events: tuple[Event, ...]
+    notices: tuple[Event, ...] = ()
     deliveries: Deliveries = ()
 
 
@@ -90,6 +92,7 @@ class Recorder:
         advice: Advice,
         orders: Orders,
         decision: Decision,
+        notices: tuple[Event, ...] = (),
         *,
         deliveries: Deliveries = (),
         gap: bool = False,
@@ -106,14 +109,15 @@ class Recorder:
         if deliveries != self._deliveries:
             self._write({"deliveries": encode(deliveries)})
             self._deliveries = deliveries
-        self._write(
-            {
-                "cycle": encode(sample),
-                "applied": encode(applied),
-                "command": encode(decision.command),
-                "events": encode(decision.events),
-            }
-        )
+        line = {
+            "cycle": encode(sample),
+            "applied": encode(applied),
+            "command": encode(decision.command),
+            "events": encode(decision.events),
+        }
+        if notices:
+            line["notices"] = encode(notices)
+        self._write(line)
         if self._flushed_t_s is None:
             self._flushed_t_s = sample.t_s
         elif sample.t_s - self._flushed_t_s >= FLUSH_S:
@@ -215,5 +219,6 @@ def _cycle(
         orders,
         decode(Command, line["command"]),
         decode(tuple[Event, ...], line["events"]),
+        decode(tuple[Event, ...], line.get("notices", [])),
         deliveries=deliveries,
     )

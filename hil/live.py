@@ -89,7 +89,8 @@ def run_live(
         raise LiveError(f"the controller ended with status {process.returncode}; see {log.name}")
     try:
         for replayed in replay(Recording(recording)):
-            observer.controller.add(replayed.cycle.sample, replayed.cycle.advice, replayed.decision)
+            cycle = replayed.cycle
+            observer.controller.add(cycle.sample, cycle.advice, replayed.decision, cycle.notices)
     except RecordingError as error:
         raise LiveError(str(error)) from error
     found: Mapping[str, Any] = json.loads(stats.read_text())

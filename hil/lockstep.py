@@ -48,7 +48,9 @@ class _Tracing:
         self._observer = observer
 
     def publish(self, telemetry: Telemetry) -> None:
-        self._observer.controller.add(telemetry.sample, telemetry.advice, telemetry.decision)
+        self._observer.controller.add(
+            telemetry.sample, telemetry.advice, telemetry.decision, telemetry.notices
+        )
 
     def close(self) -> None:
         pass
@@ -100,7 +102,7 @@ def lockstep_loop(
     try:
         ports.start()
         workers.start()
-        yield Loop(parameters, ports, workers, Orders, publishers, clock)
+        yield Loop(parameters, ports, workers, Orders, publishers, clock, workers.notices)
     finally:
         workers.stop()
         ports.stop()

@@ -10,8 +10,10 @@ from hil.report_figures import PLAN_STYLE, Figure, Series
 from hil.report_series import Floats, step_means
 from hil.report_words import clock, figure
 from hil.result import ForecastShot
+from hil.trace import NOWCAST_MINUTES
 
 STEP_S = 900.0
+MINUTE_S = 60.0
 MOST_KEPT = 8
 DARK_FRAC = 0.02  # PV below this share of its highest value is night, and easily foreseen
 
@@ -27,6 +29,7 @@ class Score:
     steps: int
     inside_frac: float  # of the truth between p10 and p90; 0.8 when the band is right
     rmse_kw: float
+    skill_frac: float | None  # 1 - RMSE over that of persistence, the step before goes on
     bias_kw: float  # > 0: foreseen too high
 
 
@@ -57,6 +60,7 @@ class Target:
         shots = self.series.result.forecasts
         kept = [self._kept([shot]) for shot in shots]
         found = [self._newest(), *(kept if len(shots) <= MOST_KEPT else [self._kept(shots)])]
+        found += [self._nowcast(minutes) for minutes in NOWCAST_MINUTES if self.name == "pv"]
         return [item for item in found if item is not None]
 
     def figure(self) -> Figure | None:
@@ -103,7 +107,8 @@ class Target:
             return None
         low, middle, high = (step_means(self.series.axis.times, v, *self._steps()) for v in band)
         truth = step_means(self.series.axis.times, self.truth, *self._steps())
-        return self._score("newest", "", truth, (low, middle, high))
+        before = np.append(np.nan, truth[:-1])
+        return self._score("newest of each moment", "", truth, (low, middle, high), before)
 
     def _kept(self, shots: Sequence[ForecastShot]) -> Score | None:
         low, middle, high = (
@@ -111,16 +116,48 @@ class Target:
             for index in range(3)
         )
         truth = np.concatenate([self._came_after(shot) for shot in shots])
+        before = np.concatenate([self._went_on(shot) for shot in shots])
         first = shots[0]
         name = f"of {self._made_at(first)}" if len(shots) == 1 else f"all {len(shots)} kept"
         source = first.pv_source if self.name == "pv" else first.load_source
-        return self._score(name, source, truth, (low, middle, high))
+        return self._score(name, source, truth, (low, middle, high), before)
+
+    def _nowcast(self, minutes: int) -> Score | None:
+        """Of the minute so far ahead, against the minute before the nowcast was made."""
+        parts = [
+            self.series.controller(f"nowcast{minutes}_{part}")
+            for part in ("p10_kw", "p50_kw", "p90_kw", "age_s")
+        ]
+        low, middle, high, age_s = parts
+        if low is None or middle is None or high is None or age_s is None:
+            return None
+        made = self.series.axis.times - age_s
+        truth = self._means_from(made + MINUTE_S * (minutes - 1))
+        before = self._means_from(made - MINUTE_S)
+        name, source = f"nowcast, minute {minutes}", "irradiance sensor"
+        return self._score(name, source, truth, (low, middle, high), before)
+
+    def _means_from(self, times: Floats) -> Floats:
+        """The truth's means over the minutes that begin at some times; NaN outside the run."""
+        axis, point_s = self.series.axis.times, np.median(np.diff(self.series.axis.times))
+        edges = np.append(axis, axis[-1] + point_s)
+        total = np.append(0.0, np.cumsum(np.nan_to_num(self.truth) * np.diff(edges)))
+        begin, end = (np.interp(t, edges, total, np.nan, np.nan) for t in (times, times + MINUTE_S))
+        return np.asarray((end - begin) / MINUTE_S)
+
+    def _went_on(self, shot: ForecastShot) -> Floats:
+        """Persistence: the truth of the step before the forecast was made."""
+        begin_s = shot.start_utc_s - shot.step_s
+        last = step_means(self.series.axis.times, self.truth, begin_s, shot.step_s, 1)
+        return np.repeat(last, len(self._quantiles_of(shot)[1]))
 
     def _came_after(self, shot: ForecastShot) -> Floats:
         steps = (shot.start_utc_s, shot.step_s, len(self._quantiles_of(shot)[1]))
         return step_means(self.series.axis.times, self.truth, *steps)
 
-    def _score(self, name: str, source: str, truth: Floats, band: Band) -> Score | None:
+    def _score(
+        self, name: str, source: str, truth: Floats, band: Band, persistence: Floats
+    ) -> Score | None:
         """Over the steps of which everything is known; of PV by day only. None without any."""
         low, middle, high = band
         known = np.isfinite(truth) & np.isfinite(low) & np.isfinite(middle) & np.isfinite(high)
@@ -131,8 +168,9 @@ class Target:
         error = (middle - truth)[known]
         inside = ((truth >= low) & (truth <= high))[known]
         rmse_kw = math.sqrt(float((error**2).mean()))
-        steps = int(known.sum())
-        return Score(name, source, steps, float(inside.mean()), rmse_kw, float(error.mean()))
+        steps, bias_kw = int(known.sum()), float(error.mean())
+        skill = _skill(middle[known] - truth[known], persistence[known] - truth[known])
+        return Score(name, source, steps, float(inside.mean()), rmse_kw, skill, bias_kw)
 
     def _within_run(self, shot: ForecastShot) -> tuple[Floats, Floats]:
         axis, middle = self.series.axis, np.array(self._quantiles_of(shot)[1], np.float64)
@@ -154,3 +192,10 @@ class Target:
         first = scores[0]
         inside = figure(100.0 * first.inside_frac, "%", 0)
         return f"{inside} of the truth inside the band, RMSE {figure(first.rmse_kw, 'kW')}."
+
+
+def _skill(error: Floats, persisting: Floats) -> float | None:
+    """1 - RMSE over that of persistence, where both are known."""
+    both = np.isfinite(persisting)
+    simple = float((persisting[both] ** 2).sum())
+    return 1.0 - math.sqrt(float((error[both] ** 2).sum()) / simple) if simple > 0.0 else None

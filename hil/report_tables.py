@@ -47,7 +47,9 @@ BESIDE = (
 )
 SCORED = (
     "Compared are means over forecast steps, of PV by day only. Of a calibrated band,"
-    " 80\N{NO-BREAK SPACE}% of the truth lies inside."
+    " 80\N{NO-BREAK SPACE}% of the truth lies inside. Persistence: the last step before the"
+    " forecast goes on; better by 0\N{NO-BREAK SPACE}% is as good, by 100\N{NO-BREAK SPACE}%"
+    " perfect."
 )
 FAST = 1.5  # a run that was faster than real time
 BALANCED_FRAC = 1e-3
@@ -160,6 +162,7 @@ def scores(pairs: Sequence[tuple[str, Sequence[Score]]]) -> str:
             escape(f"{title}, {item.name}"),
             figure(100.0 * item.inside_frac, "%", 0),
             figure(item.rmse_kw),
+            UNKNOWN if item.skill_frac is None else figure(100.0 * item.skill_frac, "%", 0),
             figure(item.bias_kw, signed=True),
             str(item.steps),
             escape(item.source) or UNKNOWN,
@@ -169,7 +172,8 @@ def scores(pairs: Sequence[tuple[str, Sequence[Score]]]) -> str:
     ]
     if not rows:
         return _nothing("No forecast was made.")
-    head = ("Forecast", "Inside p10 to p90", "RMSE of p50, kW", "Bias, kW", "Steps", "Source")
+    told = ("Inside p10 to p90", "RMSE of p50, kW", "Better than persistence")
+    head = ("Forecast", *told, "Bias, kW", "Steps", "Source")
     return f'<p class="note">{SCORED}</p>{table(head, rows, "figures worded")}'
 
 

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 
 from control.cycle import Decision
 from control.follow import current_slot
-from control.records import Advice, Quantity, Sample, Severity
+from control.records import Advice, Event, Quantity, Sample, Severity
 from hil.plant import PlantState
 from hil.result import ForecastShot, Happening
 from hil.score import Ledger
 
+NOWCAST_MINUTES = (1, 5, 15)  # ahead, of those that are scored
 SHOT_S = 6 * 3600.0  # a forecast is kept for the report so often
 
 
@@ -80,10 +81,16 @@ class ControllerTrace:
         self._shot_utc_s = float("-inf")
         self._setpoints: dict[Quantity, float] = {}
 
-    def add(self, sample: Sample, advice: Advice, decision: Decision) -> None:
-        """Add one cycle."""
+    def add(
+        self,
+        sample: Sample,
+        advice: Advice,
+        decision: Decision,
+        notices: tuple[Event, ...] = (),
+    ) -> None:
+        """Add one cycle; `notices` are events from outside the decision."""
         state = decision.state
-        for event in decision.events:
+        for event in (*notices, *decision.events):
             severity = Severity(event.severity).value
             self.happenings.append(Happening(sample.utc_s, severity, event.key, event.text))
         if not self.modes or self.modes[-1][1:] != (state.mode.value, state.mode_reason):
@@ -111,6 +118,14 @@ class ControllerTrace:
             "plan_grid_kw": slot.grid_kw if slot else None,
             "plan_soc_frac": advice.plan.soc_frac[slot.index] if slot and advice.plan else None,
         }
+        ahead = state.sky.ahead
+        fresh = ahead if ahead is not None and ahead.is_fresh(sample.t_s) else None
+        age_s = sample.t_s - fresh.t_s if fresh else None
+        for minute in NOWCAST_MINUTES:
+            values[f"nowcast{minute}_age_s"] = age_s
+            for quantile in ("p10_kw", "p50_kw", "p90_kw"):
+                column = getattr(fresh.minutes, quantile) if fresh else None
+                values[f"nowcast{minute}_{quantile}"] = column[minute - 1] if column else None
         return values | _forecast_now(advice, sample.t_s)
 
     def _shoot(self, sample: Sample, advice: Advice) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from control.records import Event, Severity
 from control.site import SiteParameters
 from firmware.loop import Telemetry
 from firmware.recording import FLUSH_S, Cycle, Recorder, Recording, RecordingError
@@ -55,6 +56,17 @@ def test_what_is_read_is_what_was_written(
     assert recording.site == parameters
     assert repr(list(recording)) == repr(as_read(cycles))
     assert list(recording) == list(recording)  # it can be read again
+
+
+def test_notices_are_read_back_with_their_cycle(
+    path: Path, parameters: SiteParameters, run_cycles: Run
+) -> None:
+    t, told = run_cycles(1)[0], (Event(Severity.WARNING, "advice", "the planning process died"),)
+    recorder = Recorder(path, parameters)
+    for notices in ((), told):
+        recorder.write(t.before, t.sample, t.applied, t.advice, t.orders, t.decision, notices)
+    recorder.close()
+    assert [cycle.notices for cycle in Recording(path)] == [(), told]
 
 
 def test_equal_runs_make_equal_files(

@@ -388,6 +388,26 @@ def test_forecast_scores() -> None:
     assert newest.bias_kw == pytest.approx(0.0)
     assert kept.rmse_kw == pytest.approx(math.sqrt(0.5))
     assert kept.bias_kw == pytest.approx(-0.5)
+    # One step in 96 was not what the step before was: persistence errs by 1 kW there alone.
+    assert newest.skill_frac == pytest.approx(1 - 0.5 * math.sqrt(95) / 1.0)
+    assert kept.skill_frac is None  # nothing is known of the step before the run
+
+
+def test_the_nowcast_is_scored_minute_by_minute() -> None:
+    result = run()
+    times = np.array(result.utc_s)
+    pv = np.array(result.truth["pv_available_kw"])
+    ahead = np.interp(times - 20.0 + 5 * 60.0 + 30.0, times + 150.0, pv)  # steps of five minutes
+    columns = {"p10_kw": ahead - 0.5, "p50_kw": ahead, "p90_kw": ahead + 0.5}
+    made = {f"nowcast5_{name}": list(values) for name, values in columns.items()}
+    made["nowcast5_age_s"] = [20.0] * len(times)
+    changed = replace(result, controller={**result.controller, **made})
+    [found] = [score for score in target(changed, "pv").scores() if "nowcast" in score.name]
+    assert found.name == "nowcast, minute 5"
+    assert found.source == "irradiance sensor"
+    assert found.inside_frac > 0.95
+    assert found.skill_frac is not None
+    assert found.skill_frac > 0.3
 
 
 def test_pv_is_scored_by_day_against_what_was_available() -> None:
