@@ -53,7 +53,7 @@ class TraderLink(Supervised[Said]):
     def observe(self, sample: Sample, state: State, orders: Orders, advice: Advice) -> None:
         """Tell the process what this cycle saw, when it is time."""
         self._utc_of_t_s = sample.utc_s - sample.t_s
-        self._hindrance = _hindrance(state, orders)
+        self._hindrance = hindrance(state, orders)
         if not self._may_ask or sample.t_s - self._last_t_s < ASK_S:
             return
         seen = glance(
@@ -92,7 +92,7 @@ class TraderLink(Supervised[Said]):
                 self._tell(Severity.INFO, "trade", "in the market")
 
 
-def _hindrance(state: State, orders: Orders) -> str:
+def hindrance(state: State, orders: Orders) -> str:
     """Why the house places no orders now; empty: nothing speaks against it."""
     if not orders.trading:
         return "switched off by order"
