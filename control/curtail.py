@@ -95,13 +95,28 @@ def _beside_generator(
 
 def _trusted_kw(site: SiteParameters, state: State, battery_kw: float, now_s: float) -> float:
     """The battery's new setpoint, or what it does instead if that leaves less room."""
-    measured_kw, name = state.estimate.battery_kw, site.battery.name if site.battery else None
-    for item in state.obedience:
-        if item.device == name and item.quantity is Quantity.POWER_KW:
-            deviates = item.deviates_since_s is not None
-            if deviates and now_s - (item.deviates_since_s or 0.0) >= DISTRUST_S:
-                return battery_kw if measured_kw is None else max(battery_kw, measured_kw)
+    plant, distrusted = state.estimate, _distrusted(state, now_s)
+    if not site.batteries:
+        name = site.battery.name if site.battery else None
+        if name not in distrusted or plant.battery_kw is None:
+            return battery_kw
+        return max(battery_kw, plant.battery_kw)
+    units = zip(site.batteries, plant.batteries, state.battery_units_kw, strict=False)
+    for battery, known, told_kw in units:  # of several: as told, and what each gives beyond it
+        if battery.name in distrusted and known.kw is not None:
+            battery_kw += max(0.0, known.kw - told_kw)
     return battery_kw
+
+
+def _distrusted(state: State, now_s: float) -> set[str]:
+    """The devices that have deviated from their power setpoint for too long."""
+    return {
+        item.device
+        for item in state.obedience
+        if item.quantity is Quantity.POWER_KW
+        and item.deviates_since_s is not None
+        and now_s - item.deviates_since_s >= DISTRUST_S
+    }
 
 
 def _can_charge_kw(battery: BatteryParameters, plant: Estimate) -> float:

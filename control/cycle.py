@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from control.arbiter import Target, Verdict, arbitrate
 from control.delivery import Delivery
 from control.estimate import estimate
+from control.fleet import of_now, sequences
+from control.follow import Slot, current_slot
 from control.modes import advance
 from control.obedience import FLAGGED, WORDS, complaint, watch
 from control.propose import low_soc, propose
@@ -20,10 +22,10 @@ from control.records import (
     Setpoint,
     Severity,
 )
-from control.safety import guard
+from control.safety import NO_PLAN, Planned, guard
 from control.site import SiteParameters
 from control.sky import free_pv_kw, looked_at
-from control.state import Mode, State
+from control.state import GeneratorState, Mode, State
 from control.strain import strained_since
 from control.tighten import tightened
 
@@ -57,6 +59,7 @@ def decide(
     state = estimate(site, state, sample)
     pv_kw = free_pv_kw(site, state.estimate.pv_kw, state.pv_limit_kw)
     state = replace(state, sky=looked_at(state.sky, sample, pv_kw, site.pv_rated_kw))
+    site, state = of_now(site, state)
     state = watch(site, state, sample, applied)
     state = advance(site, state, orders, sample.t_s)
     generator = replace(
@@ -70,7 +73,7 @@ def decide(
     else:
         command, state = _act(site, state, sample, advice, orders, deliveries)
     state = replace(state, t_s=sample.t_s)
-    return Decision(state, command, _events(before, state, command))
+    return Decision(state, command, _events(site, before, state, command))
 
 
 def _act(
@@ -83,32 +86,52 @@ def _act(
 ) -> tuple[Command, State]:
     wishes = propose(site, state, sample, advice, orders, deliveries)
     verdicts = arbitrate(wishes, sample.t_s)
-    verdicts, generator = guard(site, state, verdicts, sample.t_s)
+    planned = _planned(current_slot(advice.plan, sample.t_s))
+    verdicts, state = guard(site, state, verdicts, sample.t_s, planned)
     setpoints = tuple(
         Setpoint(device, quantity, verdict.value, site.lease_s)
         for (device, quantity), verdict in verdicts.items()
     )
     why = tuple(_explain(target, verdict) for target, verdict in verdicts.items())
-    relay = generator.run if site.generator and site.generator.by_relay else None
+    powers_kw = [s.value for s in setpoints if s.quantity is Quantity.POWER_KW]
     limits_kw = [s.value for s in setpoints if s.quantity is Quantity.LIMIT_KW]
-    battery = site.battery
+    if powers_kw:
+        battery_kw = powers_kw[0] if len(powers_kw) == 1 else sum(powers_kw)
     state = replace(
         state,
-        generator=generator,
-        battery_kw=next((s.value for s in setpoints if battery and s.device == battery.name), None),
+        battery_kw=battery_kw if powers_kw else None,
         pv_limit_kw=sum(limits_kw) if limits_kw else None,
     )
-    return Command(setpoints, why, relay, alarm=_is_alarming(state)), state
+    return Command(setpoints, why, _relay(site, state), alarm=_is_alarming(state)), state
+
+
+def _planned(slot: Slot | None) -> Planned:
+    return Planned(slot.battery_units_kw, slot.generator_units_on) if slot else NO_PLAN
+
+
+def _relay(site: SiteParameters, state: State) -> bool | None:
+    """What the hard-wired contact asks of its set; None without one."""
+    units = zip(site.generator_units, sequences(site, state), strict=True)
+    return next((own.run for unit, own in units if unit.by_relay), None)
 
 
 def _idle(site: SiteParameters, state: State, sample: Sample) -> tuple[Command, State]:
     """Starting touches nothing; stopping gives every device back its own control."""
-    generator, stopped = state.generator, state.mode is Mode.STOPPED
-    if generator.run and stopped:
-        generator = replace(generator, run=False, since_s=sample.t_s, carried=False)
-    relay = generator.run if site.generator and site.generator.by_relay else None
-    command = Command((), (), relay, alarm=False, release=stopped)
-    return command, replace(state, generator=generator, battery_kw=None, pv_limit_kw=None)
+    stopped = state.mode is Mode.STOPPED
+    state = replace(state, battery_kw=None, battery_units_kw=(), pv_limit_kw=None)
+    if stopped:
+        state = replace(
+            state,
+            generator=_at_rest(state.generator, sample.t_s),
+            generators=tuple(_at_rest(each, sample.t_s) for each in state.generators),
+        )
+    return Command((), (), _relay(site, state), alarm=False, release=stopped), state
+
+
+def _at_rest(generator: GeneratorState, now_s: float) -> GeneratorState:
+    if not generator.run:
+        return generator
+    return replace(generator, run=False, since_s=now_s, carried=False)
 
 
 def _explain(target: Target, verdict: Verdict) -> Explanation:
@@ -125,13 +148,16 @@ def _explain(target: Target, verdict: Verdict) -> Explanation:
 
 def _is_alarming(state: State) -> bool:
     disobedient = any(item.status in FLAGGED for item in state.obedience)
-    return disobedient or bool(state.generator.locked) or state.mode in (Mode.SAFE, Mode.DEGRADED)
+    locked = any(each.locked for each in (state.generator, *state.generators))
+    return disobedient or locked or state.mode in (Mode.SAFE, Mode.DEGRADED)
 
 
 # --- what is worth telling -----------------------------------------------------------------
 
 
-def _events(before: State, after: State, command: Command) -> tuple[Event, ...]:
+def _events(
+    site: SiteParameters, before: State, after: State, command: Command
+) -> tuple[Event, ...]:
     events: list[Event] = []
     if after.mode is not before.mode or after.mode_reason != before.mode_reason:
         severity = Severity.INFO if after.mode in (Mode.AUTO, Mode.STOPPED) else Severity.WARNING
@@ -139,7 +165,7 @@ def _events(before: State, after: State, command: Command) -> tuple[Event, ...]:
             severity = Severity.ALARM
         events.append(Event(severity, "mode", f"{after.mode}: {after.mode_reason}"))
     events += _supply_events(before, after)
-    events += _generator_events(before, after, command)
+    events += _generator_events(site, before, after, command)
     events += _obedience_events(before, after)
     return tuple(events)
 
@@ -152,18 +178,30 @@ def _supply_events(before: State, after: State) -> list[Event]:
     return [Event(Severity.WARNING, "supply", "grid lost: running as an island")]
 
 
-def _generator_events(before: State, after: State, command: Command) -> list[Event]:
+def _generator_events(
+    site: SiteParameters, before: State, after: State, command: Command
+) -> list[Event]:
+    why = {item.device: item for item in command.why if item.quantity is Quantity.RUN}
+    units = zip(site.generator_units, sequences(site, before), sequences(site, after), strict=True)
     events = []
-    was, now = before.generator, after.generator
+    for unit, was, now in units:
+        whose = f"{unit.name}: " if site.generators else ""
+        events += _set_events(whose, was, now, why.get(unit.name))
+    return events
+
+
+def _set_events(
+    whose: str, was: GeneratorState, now: GeneratorState, why: Explanation | None
+) -> list[Event]:
+    events = []
     if was.run != now.run:
-        why = next((w for w in command.why if w.quantity is Quantity.RUN), None)
         reason = "; ".join((why.reason, *why.clips)) if why else "nobody asks for it"
         verb = "start" if now.run else "stop"
-        events.append(Event(Severity.INFO, "generator", f"{verb}: {reason}"))
+        events.append(Event(Severity.INFO, "generator", f"{whose}{verb}: {reason}"))
     if now.carried and not was.carried:
-        events.append(Event(Severity.INFO, "generator", "takes load"))
+        events.append(Event(Severity.INFO, "generator", f"{whose}takes load"))
     if now.locked and now.locked != was.locked:
-        events.append(Event(Severity.ALARM, "generator", f"locked: {now.locked}"))
+        events.append(Event(Severity.ALARM, "generator", f"{whose}locked: {now.locked}"))
     return events
 
 

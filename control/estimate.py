@@ -3,22 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from control.estimate_units import MOST_OF_RATING, Sets, batteries, generators
+from control.fleet import batteries_together
 from control.readings import Holder, Reading, at, plausible
 from control.records import InverterMeasurement, Observed, Quantity, Sample
 from control.site import GridParameters, SiteParameters
-from control.state import State
+from control.state import BatteryEstimate, Estimate, State
 
 DARK_W_M2 = 10.0  # below this a silent PV inverter is asleep, not missing
 DARK_ELEVATION_DEG = -0.5
 MOST_W_M2 = 2000.0  # more than any cloud edge gives
 PV_YIELD_FRAC = 0.8  # of rating per 1000 W/m2, for an inverter that stays silent by day
 GRID_SETTLE_S = 5.0  # the grid counts as back after this long inside its band
-LIMIT_HOLD_S = 5.0  # a battery's live limits stand in no longer than this
-MOST_OF_RATING = 3.0  # a power beyond this is no measurement
-BACKWARDS_OF_RATING = 0.5  # nor is one so far into a source
-CARRIES_OF_RATING = 0.05  # a set whose phase is unknown runs when it gives this much
-UNKNOWN = "unknown"
-PHASES = ("stopped", "starting", "warming", "running", "cooling")
 SMOOTHING = 2.0  # the net load is smoothed by so many times the time between its readings
 
 
@@ -33,38 +29,60 @@ def estimate(site: SiteParameters, state: State, sample: Sample) -> State:
     sun_w_m2 = plausible(_good(sample.irradiance_w_m2), 0.0, MOST_W_M2)
     pv_kw, answering_kw = _pv(site, sample, sun_w_m2, hold, missing)
     wind_kw = _wind_kw(site, sample, hold, missing)
-    battery = _battery(site, sample, hold, missing)
-    soc_frac, charge_kw, discharge_kw = _charge(site, sample, hold, missing)
-    generator, phase, available = _generator(site, state, sample, hold, missing)
+    batteries_kw, charges = batteries(site, sample, hold, missing)
+    sets = generators(site, state, sample, hold, missing)
     state = _grid_presence(site, state, sample)
     grid = _grid(site, state, sample, hold, missing)
     sources_kw = None if pv_kw is None or wind_kw is None else pv_kw + wind_kw
-    load_kw, net_kw = _net(state, hold, (battery, generator, grid), sources_kw)
+    readings = (*batteries_kw, *sets.readings, grid)
+    load_kw, net_kw = _net(state, hold, readings, sources_kw)
     pressed, unreadable = _emergency(site, sample, hold)
     return replace(
         state,
         held=tuple(hold.new.items()),
         emergency_latched=state.emergency_latched or pressed,
         estimate=replace(
-            state.estimate,
+            _with_units(site, state.estimate, charges, sets),
             pv_kw=pv_kw,
             wind_kw=wind_kw,
-            battery_kw=battery.kw,
-            generator_kw=generator.kw,
+            battery_kw=_sum_kw(batteries_kw),
+            generator_kw=_sum_kw(sets.readings),
             grid_kw=grid.kw,
             load_kw=None if load_kw is None else max(0.0, load_kw),
             measured_net_kw=net_kw,
             pv_answering_kw=answering_kw,
             pv_throttled=any(pv.good and pv.good.state == "throttled" for pv in sample.pv),
-            soc_frac=soc_frac,
-            charge_limit_kw=charge_kw,
-            discharge_limit_kw=discharge_kw,
-            generator_phase=phase,
-            generator_available=available,
+            generator_phase=sets.phase,
+            generator_available=sets.available,
             emergency_stop=pressed or unreadable,
             missing=tuple(dict.fromkeys(missing)),
         ),
     )
+
+
+def _with_units(
+    site: SiteParameters, plant: Estimate, charges: list[BatteryEstimate], sets: Sets
+) -> Estimate:
+    """The estimate with what is known of batteries and sets; each one's where there are more."""
+    if site.generators:
+        plant = replace(plant, generators=tuple(sets.each))
+    if site.batteries:
+        return batteries_together(site.batteries, plant, charges)
+    known = charges[0] if charges else BatteryEstimate()
+    return replace(
+        plant,
+        soc_frac=known.soc_frac,
+        charge_limit_kw=known.charge_limit_kw,
+        discharge_limit_kw=known.discharge_limit_kw,
+    )
+
+
+def _sum_kw(readings: Sequence[Reading]) -> float | None:
+    """Of several the sum; None where one is unknown."""
+    powers = [reading.kw for reading in readings if reading.kw is not None]
+    if len(powers) < len(readings):
+        return None
+    return powers[0] if len(powers) == 1 else sum(powers)
 
 
 def _good(observed: Observed[float] | None) -> float | None:
@@ -120,82 +138,6 @@ def _wind_kw(
     return total_kw
 
 
-# --- battery -------------------------------------------------------------------------------
-
-
-def _battery(site: SiteParameters, sample: Sample, hold: Holder, missing: list[str]) -> Reading:
-    battery = site.battery
-    if battery is None:
-        return Reading(0.0, fresh=True)
-    observed = at(sample.batteries, 0)
-    most_kw = MOST_OF_RATING * max(battery.charge_max_kw, battery.discharge_max_kw)
-    measured_kw = observed.good.power_kw if observed.good else None
-    reading = hold.reading(battery.name, plausible(measured_kw, -most_kw, most_kw), observed.age_s)
-    if reading.kw is None:
-        missing.append(battery.name)
-    return reading
-
-
-def _charge(
-    site: SiteParameters, sample: Sample, hold: Holder, missing: list[str]
-) -> tuple[float | None, float | None, float | None]:
-    """State of charge, live charge and discharge limits; None is unknown."""
-    battery = site.battery
-    if battery is None:
-        return None, None, None
-    measured = at(sample.batteries, 0).good
-    measured_frac = plausible(measured.soc_frac, 0.0, 1.0) if measured else None
-    soc_frac = hold.value(f"{battery.name}.soc", measured_frac)
-    if soc_frac is None:
-        missing.append(battery.name)
-    nothing = None if soc_frac is not None else float("nan")  # says nothing, or should say it
-    charge_kw = discharge_kw = nothing
-    if measured:
-        charge_kw, discharge_kw = measured.charge_limit_kw, measured.discharge_limit_kw
-    name, most_s = battery.name, min(site.hold_s, max(LIMIT_HOLD_S, 2.0 * site.period_s))
-    charge_kw = hold.limit(f"{name}.charge_limit", charge_kw, battery.charge_max_kw, most_s)
-    discharge_kw = hold.limit(
-        f"{name}.discharge_limit", discharge_kw, battery.discharge_max_kw, most_s
-    )
-    if measured and measured.state == "fault":
-        return soc_frac, 0.0, 0.0
-    return soc_frac, charge_kw, discharge_kw
-
-
-# --- generator -----------------------------------------------------------------------------
-
-
-def _generator(
-    site: SiteParameters, state: State, sample: Sample, hold: Holder, missing: list[str]
-) -> tuple[Reading, str, bool]:
-    """Power, phase and whether it may be started."""
-    generator = site.generator
-    if generator is None:
-        return Reading(0.0, fresh=True), "none", False
-    observed = at(sample.generators, 0)
-    measured = observed.good
-    if measured is None:
-        reading = hold.reading(generator.name, None, 0.0)
-        if reading.kw is not None:
-            return reading, state.estimate.generator_phase, state.estimate.generator_available
-        missing.append(generator.name)
-        # Not asked to run, so most likely still: better than losing the load estimate.
-        still = not state.generator.run
-        return Reading(0.0 if still else None, fresh=still), UNKNOWN, False
-    rated_kw = generator.rated_kw
-    low_kw, high_kw = -BACKWARDS_OF_RATING * rated_kw, MOST_OF_RATING * rated_kw
-    power_kw = plausible(measured.power_kw, low_kw, high_kw)
-    phase = measured.phase if measured.phase in PHASES else UNKNOWN
-    if phase == UNKNOWN and power_kw is not None and power_kw > CARRIES_OF_RATING * rated_kw:
-        phase = "running"
-    if power_kw is None and phase not in ("running", UNKNOWN):
-        power_kw = 0.0  # its breaker is open
-    reading = hold.reading(generator.name, power_kw, observed.age_s)
-    if reading.kw is None:
-        missing.append(generator.name)
-    return reading, phase, measured.available
-
-
 # --- grid ----------------------------------------------------------------------------------
 
 
@@ -233,10 +175,10 @@ def _grid_presence(site: SiteParameters, state: State, sample: Sample) -> State:
 
 
 def _battery_disobeys(site: SiteParameters, state: State) -> bool:
-    """It does not follow its setpoint, and did while the meter still answered."""
-    name = site.battery.name if site.battery else None
+    """One does not follow its setpoint, and did while the meter still answered."""
+    names = [battery.name for battery in site.battery_units]
     return any(
-        item.device == name
+        item.device in names
         and item.quantity is Quantity.POWER_KW
         and item.status == "disobeyed"
         and (item.deviates_since_s or 0.0) > state.meter_seen_s
@@ -289,7 +231,7 @@ def _in_band(grid: GridParameters, voltage_v: float | None, frequency_hz: float 
 def _net(
     state: State, hold: Holder, readings: Sequence[Reading], sources_kw: float | None
 ) -> tuple[float | None, float | None]:
-    """The load, and what PV and wind leave of it: battery, generator and grid together.
+    """The load, and what PV and wind leave of it: batteries, generators and grid together.
 
     The battery answers to what is found here. With readings of different age it would chase its
     own last answer (a battery read after, a grid read before it), so the more they lie apart the

@@ -2,8 +2,11 @@
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 from control.records import Plan
+
+T = TypeVar("T")
 
 IDLE_KW = 0.02  # a planned power below this is none
 
@@ -20,6 +23,8 @@ class Slot:
     cover_deficit: bool
     store_surplus: bool
     reserve: str = ""  # what the plan keeps for a bad day, in words
+    battery_units_kw: tuple[float, ...] = ()  # each one's, where there are several
+    generator_units_on: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,15 @@ def current_slot(plan: Plan | None, now_s: float) -> Slot | None:
         plan.cover_deficit[index],
         plan.store_surplus[index],
         plan.reserve[index] if index < len(plan.reserve) else "",
+        _units(plan.battery_units_kw, index),
+        _units(plan.generator_units_on, index),
     )
+
+
+def _units(rows: tuple[tuple[T, ...], ...], index: int) -> tuple[T, ...]:
+    """Every unit's value; none where a row is too short."""
+    values = tuple(row[index] for row in rows if index < len(row))
+    return values if len(values) == len(rows) else ()
 
 
 def counts_on_grid(plan: Plan) -> bool:

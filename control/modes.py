@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from control.records import Orders
 from control.site import SiteParameters
-from control.state import Mode, State
+from control.state import GeneratorState, Mode, State
 
 RETURN_S = 10.0  # a device that comes and goes counts as missing until it has stayed this long
 
@@ -79,11 +79,17 @@ def _acknowledge(state: State, orders: Orders) -> State:
     state = replace(state, acknowledged=orders.acknowledge)
     if not new:
         return state
-    generator = state.generator
-    if generator.locked:
-        generator = replace(generator, locked="", attempts=0)
     latched = state.emergency_latched and state.estimate.emergency_stop
-    return replace(state, emergency_latched=latched, generator=generator)
+    return replace(
+        state,
+        emergency_latched=latched,
+        generator=_unlocked(state.generator),
+        generators=tuple(map(_unlocked, state.generators)),
+    )
+
+
+def _unlocked(generator: GeneratorState) -> GeneratorState:
+    return replace(generator, locked="", attempts=0) if generator.locked else generator
 
 
 def _absent(state: State, now_s: float) -> tuple[tuple[str, float], ...]:
@@ -94,6 +100,6 @@ def _absent(state: State, now_s: float) -> tuple[tuple[str, float], ...]:
 
 
 def _is_blind(site: SiteParameters, missing: tuple[str, ...]) -> bool:
-    """Neither the battery nor the grid meter answers, of those that there are."""
-    eyes = [part.name for part in (site.battery, site.grid) if part is not None]
+    """Neither a battery nor the grid meter answers, of those that there are."""
+    eyes = [part.name for part in (*site.battery_units, site.grid) if part is not None]
     return bool(eyes) and all(name in missing for name in eyes)

@@ -69,13 +69,13 @@ def _widened(item: Obedience, ack: Ack, step_s: float) -> Obedience:
 
 def _patience_s(site: SiteParameters, ack: Ack) -> float:
     base_s = max(SETTLE_S, SETTLE_PERIODS * site.period_s)
-    if ack.quantity is Quantity.RUN and site.generator is not None:
-        sequence = site.generator
-        return (
-            base_s
-            + GENERATOR_SLACK_S
-            + (sequence.start_timeout_s if ack.commanded >= 0.5 else sequence.cool_down_s)
-        )
+    for sequence in site.generator_units:
+        if ack.quantity is Quantity.RUN and sequence.name == ack.device:
+            return (
+                base_s
+                + GENERATOR_SLACK_S
+                + (sequence.start_timeout_s if ack.commanded >= 0.5 else sequence.cool_down_s)
+            )
     return base_s
 
 
@@ -97,8 +97,11 @@ def _acknowledged(ack: Ack) -> str:
 
 def _obeyed(site: SiteParameters, item: Obedience, ack: Ack, sample: Sample, state: State) -> str:
     """Compare the measured power or phase with what was commanded."""
-    if site.battery and ack.device == site.battery.name:
-        return _battery_obeyed(site, site.battery, item, sample, state.estimate)
+    for index, battery in enumerate(site.battery_units):
+        if ack.device == battery.name:
+            seen = at(sample.batteries, index).good
+            power_kw = seen.power_kw if seen else None
+            return _battery_obeyed(battery, item, power_kw, state.estimate)
     if ack.quantity is Quantity.LIMIT_KW:
         for index, pv in enumerate(site.pv):
             if pv.name == ack.device:
@@ -106,16 +109,12 @@ def _obeyed(site: SiteParameters, item: Obedience, ack: Ack, sample: Sample, sta
                 power_kw = measured.power_kw if measured else None
                 return _within(power_kw, float("-inf"), item.highest, pv.rated_kw)
     if ack.quantity is Quantity.RUN:
-        return _generator_obeyed(ack, state.estimate.generator_phase)
+        return _generator_obeyed(ack, _phase(site, state.estimate, ack.device))
     return "not applicable"
 
 
 def _battery_obeyed(
-    site: SiteParameters,
-    battery: BatteryParameters,
-    item: Obedience,
-    sample: Sample,
-    plant: Estimate,
+    battery: BatteryParameters, item: Obedience, power_kw: float | None, plant: Estimate
 ) -> str:
     """A battery that forms an island follows the load, not its setpoint; so it does for a while
     after the grid has come back, until its inverter has reconnected.
@@ -123,9 +122,7 @@ def _battery_obeyed(
     on_grid = plant.grid_present and plant.grid_for_s >= RECONNECT_S
     if not on_grid and (plant.grid_present or not plant.generator_carries):
         return "not applicable"
-    measured = at(sample.batteries, 0).good
     rating_kw = max(battery.charge_max_kw, battery.discharge_max_kw)
-    power_kw = measured.power_kw if measured else None
     return _within(power_kw, item.lowest, item.highest, rating_kw)
 
 
@@ -135,6 +132,13 @@ def _within(power_kw: float | None, lower: float, upper: float, rating_kw: float
         return "unacknowledged"
     tolerance = max(POWER_TOLERANCE_KW, POWER_TOLERANCE_FRAC * rating_kw)
     return "obeyed" if lower - tolerance <= power_kw <= upper + tolerance else "disobeyed"
+
+
+def _phase(site: SiteParameters, plant: Estimate, device: str) -> str:
+    for unit, known in zip(site.generators, plant.generators, strict=False):
+        if unit.name == device:
+            return known.phase
+    return plant.generator_phase
 
 
 def _generator_obeyed(ack: Ack, phase: str) -> str:

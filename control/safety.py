@@ -5,52 +5,49 @@ quantity into a value that the plant can bear; where limits contradict, the late
 more important, holds: best effort, never "infeasible".
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from control.arbiter import Target, Verdict, clamp
-from control.curtail import GENERATOR_MARGIN_FRAC, GRID_MARGIN_FRAC, TAPER_H, ahead_kw, pv_limits
+from control.allotment import shared_out, with_own_orders
+from control.arbiter import Target, Verdict
+from control.battery_limits import Bound, clip, fade, is_stopped, own_limits, ramp
+from control.curtail import GENERATOR_MARGIN_FRAC, GRID_MARGIN_FRAC, ahead_kw, pv_limits
+from control.fleet import sequences, sequences_together
 from control.generator import sequence
 from control.records import Level, Quantity
+from control.sets import choose
 from control.site import BatteryParameters, GeneratorParameters, GridParameters, SiteParameters
-from control.state import GeneratorState, Mode, State
+from control.state import Estimate, GeneratorState, Mode, State
 
 OWN_JUDGEMENT = (Level.RULES.title, Level.PLAN.title, Level.COMMITTED_TRADES.title)
-FADE_S = 10.0  # a battery at full power whose limits are no longer known is taken back in this time
 
 Verdicts = dict[Target, Verdict]
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
-    """An interval and why; None is open."""
+class Planned:
+    """What the plan has for every unit in this slot, where there are several; empty without one."""
 
-    lower: float | None
-    upper: float | None
-    reason: str
+    battery_kw: tuple[float, ...] = ()
+    generator_on: tuple[bool, ...] = ()
+
+
+NO_PLAN = Planned()
 
 
 def guard(
-    site: SiteParameters, state: State, verdicts: Verdicts, now_s: float
-) -> tuple[Verdicts, GeneratorState]:
-    """Return the verdicts inside all limits, and the generator's new state."""
+    site: SiteParameters,
+    state: State,
+    verdicts: Verdicts,
+    now_s: float,
+    planned: Planned = NO_PLAN,
+) -> tuple[Verdicts, State]:
+    """Return the verdicts inside all limits, and the state with what they make of the units."""
     guarded: Verdicts = {}
-    generator_state = _guard_generator(site, state, verdicts, guarded, now_s)
-    battery_kw = _guard_battery(site, state, verdicts, guarded, now_s)
+    state = _guard_generators(site, state, verdicts, guarded, planned.generator_on, now_s)
+    battery_kw, state = _guard_battery(site, state, verdicts, guarded, planned.battery_kw, now_s)
     _guard_pv(site, state, verdicts, guarded, battery_kw, now_s)
-    return guarded, generator_state
-
-
-def is_stopped(state: State) -> bool:
-    """The emergency stop is pressed, unreadable, or was pressed and is not acknowledged."""
-    return state.estimate.emergency_stop or state.emergency_latched
-
-
-def _clip(verdict: Verdict, bounds: list[Bound]) -> Verdict:
-    for bound in bounds:
-        value = clamp(verdict.value, bound.lower, bound.upper)
-        if value != verdict.value:
-            verdict = verdict.clipped(value, bound.reason)
-    return verdict
+    return guarded, state
 
 
 def _wish(verdicts: Verdicts, target: Target, otherwise: float) -> Verdict:
@@ -61,71 +58,82 @@ def _wish(verdicts: Verdicts, target: Target, otherwise: float) -> Verdict:
 # --- generator -----------------------------------------------------------------------------
 
 
-def _guard_generator(
-    site: SiteParameters, state: State, verdicts: Verdicts, guarded: Verdicts, now_s: float
-) -> GeneratorState:
-    parameters = site.generator
-    if parameters is None:
-        return state.generator
-    target = (parameters.name, Quantity.RUN)
-    wish = _wish(verdicts, target, 0.0)
-    wanted = wish.value >= 0.5
+def _guard_generators(
+    site: SiteParameters,
+    state: State,
+    verdicts: Verdicts,
+    guarded: Verdicts,
+    planned_on: Sequence[bool],
+    now_s: float,
+) -> State:
+    if site.generator is None:
+        return state
     plant = replace(state.estimate, emergency_stop=is_stopped(state))
-    done = sequence(parameters, state.generator, plant, wanted, now_s)
+    wish = _wish(verdicts, (site.generator.name, Quantity.RUN), 0.0)
+    if not site.generators:
+        generator, done = _guard_generator(site.generator, state.generator, plant, wish, now_s)
+        guarded[site.generator.name, Quantity.RUN] = done
+        return replace(state, generator=generator)
+    choice = choose(site, state, wish, verdicts, planned_on, now_s)
+    together = replace(state.generator, short_since_s=choice.short_since_s)
+    after = []
+    units = zip(site.generators, sequences(site, state), plant.generators, strict=True)
+    for (unit, own, seen), wished in zip(units, choice.wishes, strict=True):
+        alone = replace(plant, generator_phase=seen.phase, generator_available=seen.available)
+        generator, done = _guard_generator(unit, own, alone, wished, now_s)
+        guarded[unit.name, Quantity.RUN] = done
+        after.append(generator)
+    together = sequences_together(after, together)
+    return replace(state, generator=together, generators=tuple(after))
+
+
+def _guard_generator(
+    unit: GeneratorParameters, own: GeneratorState, plant: Estimate, wish: Verdict, now_s: float
+) -> tuple[GeneratorState, Verdict]:
+    """One set's sequence, and what becomes of the wish."""
+    wanted = wish.value >= 0.5
+    done = sequence(unit, own, plant, wanted, now_s)
     value = float(done.state.run)
     granted = done.state.run == wanted
-    guarded[target] = replace(wish, value=value) if granted else wish.clipped(value, done.clip)
-    return done.state
+    return done.state, replace(wish, value=value) if granted else wish.clipped(value, done.clip)
 
 
 # --- battery -------------------------------------------------------------------------------
 
 
 def _guard_battery(
-    site: SiteParameters, state: State, verdicts: Verdicts, guarded: Verdicts, now_s: float
-) -> float:
+    site: SiteParameters,
+    state: State,
+    verdicts: Verdicts,
+    guarded: Verdicts,
+    planned_kw: Sequence[float],
+    now_s: float,
+) -> tuple[float, State]:
     """Return the battery's power that PV has to leave room for: as told, or as ordered.
 
     Left to itself the battery makes way for PV at an export limit; for an order PV makes way.
     """
     battery = site.battery
     if battery is None:
-        return 0.0
+        return 0.0, state
     target = (battery.name, Quantity.POWER_KW)
     wish = _wish(verdicts, target, 0.0)
-    free = wish.source in OWN_JUDGEMENT and state.mode is not Mode.MANUAL
+    ordered: dict[int, Verdict] = {}
+    if site.batteries:
+        wish, ordered = with_own_orders(site, state, wish, verdicts, now_s)
+    free = wish.source in OWN_JUDGEMENT and state.mode is not Mode.MANUAL and not ordered
     way_kw = ahead_kw(site, state, now_s) if free else 0.0
-    outer = [*_ramp(battery, state, now_s), *_other_sources(site, battery, state, now_s, way_kw)]
-    own = [
-        *_charge(battery, state, now_s),
-        *_own_limits(battery, state, now_s),
-        Bound(-battery.charge_max_kw, battery.discharge_max_kw, "rating"),
-    ]
-    if is_stopped(state):
-        own.append(Bound(0.0, 0.0, "emergency stop"))
-    guarded[target] = _clip(wish, outer + own)
-    told_kw = guarded[target].value
-    return told_kw if free else max(told_kw, _clip(wish, own).value)
-
-
-def _step_s(state: State, now_s: float) -> float:
-    return 0.0 if state.t_s is None else max(0.0, now_s - state.t_s)
-
-
-def _ramp(battery: BatteryParameters, state: State, now_s: float) -> list[Bound]:
-    """From the last setpoint, or from where the battery is when there was none."""
-    last_kw = state.estimate.battery_kw if state.battery_kw is None else state.battery_kw
-    if last_kw is None:
-        return []
-    step_kw = battery.ramp_kw_per_s * _step_s(state, now_s)
-    return [Bound(last_kw - step_kw, last_kw + step_kw, "ramp")]
-
-
-def _fade(battery: BatteryParameters, state: State, now_s: float, reason: str) -> Bound:
-    """Nothing is known: back towards zero, without a jump."""
-    last_kw = state.battery_kw or 0.0
-    step_kw = _step_s(state, now_s) / FADE_S * max(battery.charge_max_kw, battery.discharge_max_kw)
-    return Bound(min(0.0, last_kw + step_kw), max(0.0, last_kw - step_kw), reason)
+    outer = [*ramp(battery, state, now_s), *_other_sources(site, battery, state, now_s, way_kw)]
+    own = own_limits(battery, state, now_s)
+    told = clip(wish, outer + own)
+    if site.batteries:
+        shares = shared_out(site, state, told, ordered, planned_kw, now_s)
+        guarded.update(shares)
+        state = replace(state, battery_units_kw=tuple(each.value for each in shares.values()))
+    else:
+        guarded[target] = told
+    told_kw = told.value
+    return (told_kw if free else max(told_kw, clip(wish, own).value)), state
 
 
 def _other_sources(
@@ -141,7 +149,7 @@ def _other_sources(
     if not beside:
         return []  # it forms the island's grid, whatever it is told
     if net_kw is None:
-        return [_fade(battery, state, now_s, "the load is unknown")]
+        return [fade(battery, state, now_s, "the load is unknown")]
     if isinstance(beside, GridParameters):
         net_kw -= plant.generator_kw or 0.0
         return _beside_grid(beside, net_kw, battery.charge_from_grid, way_kw)
@@ -170,36 +178,6 @@ def _beside_generator(generator: GeneratorParameters, net_kw: float) -> list[Bou
     ]
 
 
-def _charge(battery: BatteryParameters, state: State, now_s: float) -> list[Bound]:
-    """No discharge below the floor, no charge above the ceiling, gently towards either."""
-    soc_frac = state.estimate.soc_frac
-    if soc_frac is None:
-        return [_fade(battery, state, now_s, "the state of charge is unknown")]
-    above_kwh = max(0.0, soc_frac - battery.soc_min_frac) * battery.capacity_kwh
-    below_kwh = max(0.0, battery.soc_max_frac - soc_frac) * battery.capacity_kwh
-    floor = f"floor of the state of charge {battery.soc_min_frac:.0%}"
-    ceiling = f"ceiling of the state of charge {battery.soc_max_frac:.0%}"
-    return [
-        Bound(None, above_kwh / TAPER_H, floor),
-        Bound(0.0 - below_kwh / TAPER_H, None, ceiling),
-    ]
-
-
-def _own_limits(battery: BatteryParameters, state: State, now_s: float) -> list[Bound]:
-    """The live limits of the BMS; what it no longer tells fades."""
-    charge_kw, discharge_kw = state.estimate.charge_limit_kw, state.estimate.discharge_limit_kw
-    unknown = _fade(battery, state, now_s, "the battery's own limit is unknown")
-    reason = "the battery's own limit"
-    return [
-        Bound(unknown.lower, None, unknown.reason)
-        if charge_kw is None
-        else Bound(0.0 - charge_kw, None, reason),
-        Bound(None, unknown.upper, unknown.reason)
-        if discharge_kw is None
-        else Bound(None, discharge_kw, reason),
-    ]
-
-
 # --- PV ------------------------------------------------------------------------------------
 
 
@@ -217,4 +195,4 @@ def _guard_pv(
         bounds = [Bound(0.0, pv.rated_kw, "rating"), Bound(None, limit_kw, reason)]
         if is_stopped(state):
             bounds.append(Bound(None, 0.0, "emergency stop"))
-        guarded[target] = _clip(_wish(verdicts, target, pv.rated_kw), bounds)
+        guarded[target] = clip(_wish(verdicts, target, pv.rated_kw), bounds)

@@ -50,6 +50,7 @@ class GeneratorParameters:
     cool_down_s: float
     max_run_s: float
     start_timeout_s: float
+    cost_per_kwh: float = 0.0  # fuel and upkeep at its best load: merit order
 
     @property
     def min_kw(self) -> float:
@@ -103,8 +104,20 @@ class SiteParameters:
     price_low_per_kwh: float = 0.0  # span of the site's buying price: the fuzzy price universe
     price_high_per_kwh: float = 1.0
     surplus: SurplusSettings = DEFAULTS  # but for its prices, which are the two above
+    batteries: tuple[BatteryParameters, ...] = ()  # where there are several: `battery` is them all
+    generators: tuple[GeneratorParameters, ...] = ()  # likewise, see `control.fleet`
 
     @property
     def pv_rated_kw(self) -> float:
         """Sum of the PV inverters' ratings."""
         return sum(pv.rated_kw for pv in self.pv)
+
+    @property
+    def battery_units(self) -> tuple[BatteryParameters, ...]:
+        """Every battery by itself."""
+        return self.batteries or ((self.battery,) if self.battery else ())
+
+    @property
+    def generator_units(self) -> tuple[GeneratorParameters, ...]:
+        """Every generator by itself."""
+        return self.generators or ((self.generator,) if self.generator else ())

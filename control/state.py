@@ -27,6 +27,30 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class BatteryEstimate:
+    """One battery of several, as far as it is known; None is unknown."""
+
+    kw: float | None = None
+    soc_frac: float | None = None
+    charge_limit_kw: float | None = None  # live, both >= 0
+    discharge_limit_kw: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorEstimate:
+    """One generator of several, as far as it is known."""
+
+    kw: float | None = None
+    phase: str = "unknown"
+    available: bool = False
+
+    @property
+    def carries(self) -> bool:
+        """It takes load."""
+        return self.phase == "running"
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """The plant as far as it is known; None is unknown. Powers are source-positive."""
 
@@ -48,6 +72,8 @@ class Estimate:
     generator_available: bool = False
     emergency_stop: bool = False
     missing: tuple[str, ...] = ()  # devices without a good measurement
+    batteries: tuple[BatteryEstimate, ...] = ()  # where there are several: the above is them all
+    generators: tuple[GeneratorEstimate, ...] = ()
 
     @property
     def generator_carries(self) -> bool:
@@ -84,6 +110,7 @@ class GeneratorState:
     locked: str = ""  # why no start is tried, until acknowledged
     low_soc: bool = False  # hysteresis of the rule that saves an island's battery
     strained_since_s: float | None = None  # an island's battery gives nearly all it can since then
+    short_since_s: float | None = None  # the sets that run do not suffice since then
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +148,5 @@ class State:
     grid_seen_s: float | None = None  # since when the grid has been inside its band
     grid_lost_s: float | None = None  # since when it has been outside
     sky: Sky = NO_SKY  # the irradiance sensor's last hours and what they say of the next minutes
+    battery_units_kw: tuple[float, ...] = ()  # where there are several: each one's last setpoint
+    generators: tuple[GeneratorState, ...] = ()  # and each one's sequence; `generator` is them all

@@ -16,6 +16,7 @@ def tightened(site: SiteParameters, orders: Orders) -> SiteParameters:
         site,
         grid=site.grid and _grid(site.grid, orders),
         battery=site.battery and _battery(site.battery, orders.reserve_soc_frac),
+        batteries=tuple(_battery(each, orders.reserve_soc_frac) for each in site.batteries),
     )
 
 
