@@ -22,7 +22,7 @@ from control.records import (
     Setpoint,
     Severity,
 )
-from control.safety import NO_PLAN, Planned, guard
+from control.safety import NO_PLAN, Planned, guarded_units
 from control.site import SiteParameters
 from control.sky import free_pv_kw, looked_at
 from control.state import GeneratorState, Mode, State
@@ -87,7 +87,7 @@ def _act(
     wishes = propose(site, state, sample, advice, orders, deliveries)
     verdicts = arbitrate(wishes, sample.t_s)
     planned = _planned(current_slot(advice.plan, sample.t_s))
-    verdicts, state = guard(site, state, verdicts, sample.t_s, planned)
+    verdicts, state = guarded_units(site, state, verdicts, sample.t_s, planned)
     setpoints = tuple(
         Setpoint(device, quantity, verdict.value, site.lease_s)
         for (device, quantity), verdict in verdicts.items()

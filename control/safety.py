@@ -36,6 +36,14 @@ NO_PLAN = Planned()
 
 
 def guard(
+    site: SiteParameters, state: State, verdicts: Verdicts, now_s: float
+) -> tuple[Verdicts, GeneratorState]:
+    """Return the verdicts inside all limits, and the generator's new state."""
+    verdicts, after = guarded_units(site, state, verdicts, now_s)
+    return verdicts, after.generator
+
+
+def guarded_units(
     site: SiteParameters,
     state: State,
     verdicts: Verdicts,

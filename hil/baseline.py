@@ -27,18 +27,17 @@ class RuleBased:
         """Decide for the plant as it is now."""
         site = self._site
         state = replace(self._state, estimate=_perfect(site, self.plant.state))
-        verdicts, state = guard(site, state, arbitrate(_proposals(site, state), now_s), now_s)
+        verdicts, generator = guard(site, state, arbitrate(_proposals(site, state), now_s), now_s)
         limits = {pv.name: verdicts[pv.name, Quantity.LIMIT_KW].value for pv in site.pv}
         battery_kw = _value(verdicts, site.battery.name) if site.battery else None
         self._state = replace(
             state,
             t_s=now_s,
+            generator=generator,
             battery_kw=battery_kw,
             pv_limit_kw=sum(limits.values()) if limits else None,
         )
-        return Controls(
-            pv_limit_kw=limits, battery_kw=battery_kw, generator_run=state.generator.run
-        )
+        return Controls(pv_limit_kw=limits, battery_kw=battery_kw, generator_run=generator.run)
 
 
 def _value(verdicts: Verdicts, battery: str) -> float:

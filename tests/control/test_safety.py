@@ -334,11 +334,11 @@ def test_an_emergency_stop_stills_everything_in_one_cycle(build: Any, how: str, 
         **more,
     )
     wishes = {BATTERY: wanted(4.0), GENSET: wanted(1.0), ROOF: wanted(6.0)}
-    verdicts, after = guard(build.site(), state, wishes, NOW)
+    verdicts, generator = guard(build.site(), state, wishes, NOW)
     assert [verdicts[target].value for target in (BATTERY, GENSET, ROOF)] == [0.0, 0.0, 0.0]
-    assert not after.generator.run
+    assert not generator.run
     assert verdicts[BATTERY].clips[-1] == verdicts[ROOF].clips[-1] == "emergency stop"
-    verdicts, _ = guard(build.site(), state, {}, NOW)
+    verdicts, generator = guard(build.site(), state, {}, NOW)
     assert [verdicts[target].value for target in (BATTERY, GENSET, ROOF)] == [0.0, 0.0, 0.0]
 
 
@@ -347,14 +347,14 @@ def test_an_emergency_stop_stills_everything_in_one_cycle(build: Any, how: str, 
 
 def test_every_device_gets_a_setpoint_even_if_nobody_wants_anything(build: Any) -> None:
     state = State(mode=Mode.AUTO, t_s=NOW - 1.0, estimate=CALM)
-    verdicts, after = guard(build.site(), state, {}, NOW)
+    verdicts, generator = guard(build.site(), state, {}, NOW)
     assert [verdicts[target].value for target in (BATTERY, GENSET, ROOF)] == [
         0.0,
         0.0,
         pytest.approx(3.91),
     ]
     assert verdicts[BATTERY].reason == "nobody asks for anything"
-    assert not after.generator.run
+    assert not generator.run
 
 
 def test_without_a_battery_pv_has_the_room_that_is_left(build: Any) -> None:
@@ -366,9 +366,9 @@ def test_without_a_battery_pv_has_the_room_that_is_left(build: Any) -> None:
 def test_targets_that_the_site_does_not_have_are_dropped(build: Any) -> None:
     site = build.site(battery=None, generator=None, pv=())
     state = State(mode=Mode.AUTO, estimate=CALM, generator=GeneratorState(attempts=1))
-    verdicts, after = guard(site, state, {BATTERY: wanted(1.0), ROOF: wanted(1.0)}, NOW)
+    verdicts, generator = guard(site, state, {BATTERY: wanted(1.0), ROOF: wanted(1.0)}, NOW)
     assert verdicts == {}
-    assert after.generator == state.generator
+    assert generator == state.generator
 
 
 @pytest.mark.parametrize(
@@ -384,6 +384,6 @@ def test_the_generators_verdict(
     build: Any, wish: float, since_s: float, value: float, clips: tuple[str, ...]
 ) -> None:
     state = State(t_s=NOW - 1.0, estimate=CARRIES, generator=GeneratorState(False, since_s))
-    verdicts, after = guard(build.site(), state, {GENSET: wanted(wish)}, NOW)
+    verdicts, generator = guard(build.site(), state, {GENSET: wanted(wish)}, NOW)
     assert (verdicts[GENSET].value, verdicts[GENSET].clips) == (value, clips)
-    assert after.generator.run == bool(value)
+    assert generator.run == bool(value)
