@@ -85,6 +85,7 @@ def test_messages_that_are_refused(make: Make) -> None:
     for number, (raw, why) in enumerate(cases):
         street.say("order", raw)
         assert street.refused() == everybody(why), (number, why)
+    street.say("order", street.seal("order", {"side": "buy", "steps": []}).raw())  # taken back
     street.trade()
     assert street.traded_wh(*HOUSES) == WHOLE_WH
 
