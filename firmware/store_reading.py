@@ -1,7 +1,7 @@
 """Reading the store beside a running service: history on a regular grid, and events."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +91,29 @@ def read_minutes(path: Path, count: int) -> list[Minute]:
     return found[::-1]
 
 
+def read_sparse_means(
+    path: Path, step_s: int, least: int, count: int
+) -> list[tuple[int, float | None, float | None]]:
+    """Start and means of PV and load of the last `count` steps of the forecasters' grid.
+
+    Oldest first; steps without a minute are left out, a mean of fewer than `least` is None, and PV
+    counts as in `read_minutes`. The database does the sums: a year is half a million minutes.
+    Raises StoreError.
+    """
+    query = (
+        "SELECT start_utc_s / :step * :step AS slot, "
+        "CASE WHEN count(pv) >= :least THEN avg(pv) END, "
+        "CASE WHEN count(load) >= :least THEN avg(load) END "
+        "FROM (SELECT start_utc_s, load_kw AS load, "
+        "CASE WHEN curtailed_frac > 0 THEN NULL ELSE pv_kw END AS pv FROM minute) "
+        "GROUP BY slot ORDER BY slot DESC LIMIT :count"
+    )
+    limits = {"step": step_s, "least": least, "count": count}
+    with closing(connect_to_read(path)) as connection:
+        found = [(int(s), pv, load) for s, pv, load in _rows(path, connection, query, limits)]
+    return found[::-1]
+
+
 def read_events(path: Path, since_s: float | None) -> Iterator[LoggedEvent]:
     """Yield events in the order of their numbers. Raises StoreError."""
     query = "SELECT seq, utc_s, severity, key, text FROM event WHERE utc_s >= ? ORDER BY seq"
@@ -101,7 +124,10 @@ def read_events(path: Path, since_s: float | None) -> Iterator[LoggedEvent]:
 
 
 def _rows(
-    path: Path, connection: sqlite3.Connection, query: str, values: tuple[float, ...]
+    path: Path,
+    connection: sqlite3.Connection,
+    query: str,
+    values: tuple[float, ...] | Mapping[str, int],
 ) -> Iterator[tuple[Any, ...]]:
     try:
         yield from connection.execute(query, values)

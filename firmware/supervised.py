@@ -26,6 +26,7 @@ class Manners:
     last_restart_s: float  # ... up to this, until one has answered for `steady_s`
     patience_s: float  # for an answer
     steady_s: float = 0.0
+    first_s: float = 0.0  # more patience for a process's first answer
 
 
 class Supervised(ABC, Generic[T]):
@@ -114,7 +115,10 @@ class Supervised(ABC, Generic[T]):
         process = self._process
         while process is not None and not process.answers.empty():
             self._take(process.answers.get(), now_s)
-        if self._asked_t_s is not None and now_s - self._asked_t_s > self._manners.patience_s:
+        patience_s = self._manners.patience_s
+        if self._answers_since_s is None:
+            patience_s += self._manners.first_s
+        if self._asked_t_s is not None and now_s - self._asked_t_s > patience_s:
             self._fail(now_s, f"the {self._manners.name} does not answer")
         gone = self._process is not None and self._process.ended
         if gone and self._restart_t_s is not None and now_s >= self._restart_t_s:

@@ -28,7 +28,7 @@ from firmware.day_plan import Situation, build_instance, plan_day, slot_start, t
 from firmware.forecast_watch import NO_NETWORK, Watch
 from firmware.minutes import MINUTE_S, Minute
 from firmware.pv_nowcast import with_nowcast
-from firmware.store_reading import read_minutes
+from firmware.store_reading import read_minutes, read_sparse_means
 from firmware.store_schema import StoreError
 from firmware.tariff import Tariff
 from firmware.traded_day import beside_neighbours, with_traded
@@ -36,7 +36,7 @@ from models.forecaster import Forecaster
 from models.history import DAY_S, History, HistoryError, Target, read_history
 
 GRID_S = 900  # the forecasters' grid
-KEEP_DAYS = 90  # learning on site looks back so far
+KEEP_DAYS = 400  # learning on site looks back so far; so much a store keeps by default
 KEEP_SLOTS = KEEP_DAYS * DAY_S // GRID_S
 MIN_MINUTES = 8  # of a quarter of an hour, for its mean to count
 TARGETS: tuple[Target, ...] = ("pv", "load")
@@ -67,18 +67,26 @@ class Past:
         values = self._open.setdefault(slot, [])
         values.append(value_kw)
         if len(values) >= MIN_MINUTES:
-            self._means[slot] = sum(values) / len(values)
-        while len(self._means) > KEEP_SLOTS:
-            del self._means[next(iter(self._means))]
+            self.know(slot, sum(values) / len(values))
         for old in [start for start in self._open if abs(start - slot) > DAY_S]:
             del self._open[old]
 
+    def know(self, slot_utc_s: int, mean_kw: float) -> None:
+        """Take over the mean of a whole quarter of an hour."""
+        self._means[slot_utc_s] = mean_kw
+        while len(self._means) > KEEP_SLOTS:
+            del self._means[next(iter(self._means))]
+
     def history(self, now_utc_s: float) -> History:
         """The last weeks up to the quarter of an hour that is not over yet."""
-        end = int(now_utc_s) // GRID_S * GRID_S
-        start = end - KEEP_DAYS * DAY_S
-        grid = range(start, end, GRID_S)
-        return History(start, GRID_S, np.array([self._means.get(slot, np.nan) for slot in grid]))
+        start = (int(now_utc_s) // GRID_S - KEEP_SLOTS) * GRID_S
+        count = len(self._means)
+        index = (np.fromiter(self._means, np.int64, count) - start) // GRID_S
+        known = np.fromiter(self._means.values(), np.float64, count)
+        inside = (index >= 0) & (index < KEEP_SLOTS)
+        values = np.full(KEEP_SLOTS, np.nan)
+        values[index[inside]] = known[inside]
+        return History(start, GRID_S, values)
 
 
 class Worker:
@@ -92,7 +100,7 @@ class Worker:
         targets = TARGETS if site.pv else TARGETS[1:]
         self._watches = {target: self._watch(target) for target in targets}
         self._pasts = {target: Past(self._history(target)) for target in targets}
-        self._remember(self._stored())
+        self._recall()
         self._last: tuple[float, Schedule] | None = None  # start (UTC) and schedule
 
     def advise(self, situation: Situation, minutes: list[Minute], iterations: int | None) -> Advice:
@@ -152,16 +160,23 @@ class Worker:
                 value_kw = minute.pv_kw if target == "pv" else minute.load_kw
                 past.add(minute.start_utc_s, value_kw)
 
-    def _stored(self) -> list[Minute]:
-        """What the service has kept of the last weeks."""
+    def _recall(self) -> None:
+        """Take over what the service has kept: whole quarters of an hour, and the last one's."""
         path = self._site.store.path
         if not path:
-            return []
+            return
         try:
-            return read_minutes(Path(path), KEEP_DAYS * DAY_S // MINUTE_S)
+            last = read_minutes(Path(path), GRID_S // MINUTE_S)
+            means = read_sparse_means(Path(path), GRID_S, MIN_MINUTES, KEEP_SLOTS)
         except StoreError as error:
             self._notes.append(str(error))
-            return []
+            return
+        open_utc_s = last[-1].start_utc_s // GRID_S * GRID_S if last else 0
+        for slot, pv_kw, load_kw in means:
+            for target, mean_kw in zip(TARGETS, (pv_kw, load_kw), strict=True):
+                if mean_kw is not None and slot != open_utc_s and target in self._pasts:
+                    self._pasts[target].know(slot, mean_kw)
+        self._remember([minute for minute in last if minute.start_utc_s >= open_utc_s])
 
     def _history(self, target: Target) -> History | None:
         path = self._site.forecast.history

@@ -27,6 +27,7 @@ from firmware.supervised import Manners, Supervised
 NICE = 10
 KEPT_MINUTES = 1440  # a new process is told of the last day
 PATIENCE_S = 60.0  # for an answer, beside ten times the budget: the last plan holds for longer
+LEARNING_S = 900.0  # more for the first: it learns from a year before, which takes a slow Pi long
 RESTART_S = 30.0  # before a process that failed is started again; doubles ...
 LAST_RESTART_S = 960.0  # ... up to this, until one has answered
 MAX_KW = 1e6
@@ -68,7 +69,14 @@ class Workers(Supervised[Advice]):
         """`start` brings the process up."""
         hello = {"site": site.model_dump(mode="json", by_alias=True), "nice": NICE}
         patience_s = PATIENCE_S + 10.0 * site.planner.budget_s
-        manners = Manners("planning process", "advice", RESTART_S, LAST_RESTART_S, patience_s)
+        manners = Manners(
+            "planning process",
+            "advice",
+            RESTART_S,
+            LAST_RESTART_S,
+            patience_s,
+            first_s=LEARNING_S,
+        )
         super().__init__(Advice, manners, command, hello)
         self._planner = site.planner
         self._parameters = parameters

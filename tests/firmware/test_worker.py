@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from firmware.codec import decode, encode
 from firmware.config import Site
 from firmware.day_plan import Situation
 from firmware.minutes import Minute
+from firmware.store_schema import connect
 from firmware.worker import KEEP_SLOTS, Past, Worker
+from models.baselines import MEMORY_DAYS
 from models.history import DAY_S, History
 
 NOON_UTC_S = 1_760_000_000.0 // DAY_S * DAY_S + 12 * 3600.0 + 421.0
@@ -198,11 +201,49 @@ def test_a_clock_that_was_wrong_for_a_day_does_not_cost_the_past() -> None:
 
 
 def test_the_past_is_bounded() -> None:
-    past = Past(History(0, 900, np.ones(100 * 96)))
-    for minute in minutes(100 * DAY_S, 5 * 1440):
+    past = Past(History(0, 900, np.ones(KEEP_SLOTS + 96)))
+    for minute in minutes(KEEP_SLOTS * 900 + DAY_S, 5 * 1440):
         past.add(minute.start_utc_s, 2.0)
     assert len(past._means) == KEEP_SLOTS
     assert len(past._open) <= 97
+
+
+def stored(path: Path, first_utc_s: int, pv_kw: list[float | None], curtailed: int = 0) -> None:
+    """A store that holds these minutes; in the last `curtailed` of them a limit held PV down."""
+    names = ("start_utc_s", "pv_kw", "load_kw", "curtailed_frac", "mode")
+    rows = [
+        (first_utc_s + 60 * n, value, 2.0, float(n >= len(pv_kw) - curtailed), "auto")
+        for n, value in enumerate(pv_kw)
+    ]
+    with closing(connect(path)) as connection:
+        marks = ", ".join("?" * len(names))
+        connection.executemany(f"INSERT INTO minute ({', '.join(names)}) VALUES ({marks})", rows)
+
+
+def test_after_a_restart_it_knows_what_the_store_has_kept(change: Change, tmp_path: Path) -> None:
+    begin = int(NOON_UTC_S) // 900 * 900 - DAY_S
+    pv_kw: list[float | None] = [1.0] * 15 + [3.0] * 7 + [None] * 8 + [0.5] * 15
+    stored(tmp_path / "state.db", begin, pv_kw + [4.0] * 10, curtailed=25)
+    worker = Worker(change(store={"path": tmp_path / "state.db"}))
+    pasts = {name: past.history(begin + DAY_S) for name, past in worker._pasts.items()}
+    pv, load = (pasts[name].window(begin, begin + 3600) for name in ("pv", "load"))
+    np.testing.assert_array_equal(pv, [1.0, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(load, [2.0, 2.0, 2.0, 2.0])
+    later = [Minute(begin + 2700 + 60 * n, 1.0, 4.0) for n in range(10, 15)]  # the quarter goes on
+    worker._remember(later)
+    past = worker._pasts["load"].history(begin + DAY_S).window(begin + 2700, begin + 3600)
+    assert past == pytest.approx([(10 * 2.0 + 5 * 4.0) / 15])
+
+
+def test_what_the_store_keeps_by_default_is_what_the_forecasters_look_back_on(site: Site) -> None:
+    assert site.store.history_days == KEEP_SLOTS * 900 // DAY_S >= MEMORY_DAYS
+
+
+def test_an_empty_store_and_a_broken_one_are_no_harm(change: Change, tmp_path: Path) -> None:
+    connect(tmp_path / "empty.db").close()
+    assert advise(change(store={"path": tmp_path / "empty.db"})).detail == ""
+    (tmp_path / "broken.db").write_bytes(b"not a database" * 100)
+    assert "broken.db" in advise(change(store={"path": tmp_path / "broken.db"})).detail
 
 
 # --- switched off, or not to be had ---------------------------------------------------------

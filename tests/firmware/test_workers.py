@@ -20,7 +20,14 @@ from control.state import Mode, State
 from firmware.codec import encode
 from firmware.config import Site
 from firmware.loop import Telemetry
-from firmware.workers import KEPT_MINUTES, LAST_RESTART_S, PATIENCE_S, RESTART_S, Workers
+from firmware.workers import (
+    KEPT_MINUTES,
+    LAST_RESTART_S,
+    LEARNING_S,
+    PATIENCE_S,
+    RESTART_S,
+    Workers,
+)
 
 DEADLINE_S = 60.0
 Make = Callable[..., Workers]
@@ -162,11 +169,21 @@ def test_a_process_that_hangs_is_ended(make: Make, cycle: Telemetry) -> None:
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     workers.observe(*at(cycle, 100.0), NONE)
-    workers.latest(100.0 + PATIENCE_S)
+    workers.latest(100.0 + LEARNING_S + PATIENCE_S)
     assert lives(pid)
-    advice = workers.latest(100.0 + PATIENCE_S + 11.0)
+    advice = workers.latest(100.0 + LEARNING_S + PATIENCE_S + 11.0)
     assert advice.detail == "the planning process does not answer"
     wait_for(lambda: not lives(pid))
+
+
+def test_one_that_has_answered_before_is_ended_sooner(make: Make, cycle: Telemetry) -> None:
+    workers = make("answer(next(requests())['id'], [None, None, 'yes']); time.sleep(600)")
+    workers.observe(*at(cycle, 100.0), NONE)
+    detail_becomes(workers, 100.0, "yes")
+    workers.observe(*at(cycle, 1000.0), NONE)
+    assert workers.latest(1000.0 + PATIENCE_S).detail == "yes"
+    late = workers.latest(1000.0 + PATIENCE_S + 11.0)
+    assert late.detail == "the planning process does not answer"
 
 
 def test_what_it_prints_does_not_disturb(make: Make, cycle: Telemetry) -> None:
@@ -311,7 +328,7 @@ def test_a_process_that_reads_nothing_holds_up_nothing(make: Make, cycle: Teleme
     wait_for(lambda: workers.pid is not None)
     pid = workers.pid
     assert pid is not None
-    assert "does not answer" in workers.latest(end_s + 1000.0).detail
+    assert "does not answer" in workers.latest(end_s + LEARNING_S + 100.0).detail
     wait_for(lambda: not lives(pid))
 
 
