@@ -1,13 +1,13 @@
 """A run in virtual time: the loop, the buses and the plant take turns; nobody waits for a clock."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from control.records import Orders
 from firmware.config import Site, site_from_dict
-from firmware.loop import Loop, Publisher, Telemetry
+from firmware.loop import Loop, Publisher, Telemetry, Trader
 from firmware.parameters import site_parameters
 from firmware.ports import Ports
 from firmware.publishers import DirectRecording
@@ -81,7 +81,7 @@ def lockstep_loop(
     observer: Observer,
     recording: Path,
     history: Path | None,
-    beside: Sequence[Publisher] = (),
+    trader: Trader | None = None,
 ) -> Iterator[Loop]:
     """The house's control loop in the world's time, with its planning process; nothing steps it."""
     site = _site(world, history)
@@ -98,11 +98,11 @@ def lockstep_loop(
     iterations = world.loaded.scenario.scenario.plan_iterations
     workers = Workers(site, parameters, iterations=iterations)
     recorder = DirectRecording(recording, parameters)
-    publishers: list[Publisher] = [recorder, _Tracing(observer), *beside]
+    publishers: list[Publisher] = [recorder, _Tracing(observer)]
     try:
         ports.start()
         workers.start()
-        yield Loop(parameters, ports, workers, Orders, publishers, clock, workers.notices)
+        yield Loop(parameters, ports, workers, Orders, publishers, clock, workers.notices, trader)
     finally:
         workers.stop()
         ports.stop()

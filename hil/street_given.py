@@ -52,7 +52,8 @@ def give(street: LoadedStreet, start_utc_s: float, load_kw: Floats, pv_kw: Float
     """What the houses had, with their batteries and the prices of the span."""
     first = next(iter(street.houses.values())).site
     starts_utc_s = start_utc_s + street.head.slot_s * np.arange(len(load_kw))
-    buy, sell = Tariff(first.prices, first.site.timezone).prices_over(starts_utc_s)
+    tariff = Tariff(first.prices, first.site.timezone)
+    buy, sell = tariff.prices_over(starts_utc_s)
     return Given(
         names=tuple(street.houses),
         start_utc_s=start_utc_s,
@@ -61,6 +62,7 @@ def give(street: LoadedStreet, start_utc_s: float, load_kw: Floats, pv_kw: Float
         pv_kw=pv_kw,
         buy_per_kwh=buy,
         sell_per_kwh=sell,
+        lowest_buy_per_kwh=tariff.buying_span()[0],
         fee_per_kwh=street.head.fee_per_kwh,
         storage=_storage(street),
         stored_kwh=_stored_kwh(street),

@@ -99,7 +99,7 @@ def run_street_lockstep(
         _install_pi(street, houses, stack)
         for house, seat in zip(houses, seats, strict=True):
             recording, history = house.folder / RECORDING, house.history()
-            opened = lockstep_loop(house.world, house.observer, recording, history, [seat])
+            opened = lockstep_loop(house.world, house.observer, recording, history, seat)
             house.loop = stack.enter_context(opened)
         pool = stack.enter_context(ThreadPoolExecutor(len(houses)))
         post = Post(seats)

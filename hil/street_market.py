@@ -11,16 +11,19 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from control.trades import NO_MARKET, Position
-from control.trades import Market as Told
-from firmware.loop import Telemetry
+from control.records import Advice, Orders, Sample
+from control.state import State
+from control.trades import Position
+from firmware.neighbours import Neighbourhood, Neighbours, Said
 from firmware.position import Positions, glance, store_facts
+from firmware.trader_link import hindrance
 from firmware.trading.agent import Agent
 from firmware.trading.envelope import NO_MESSAGE
 from firmware.trading.folder import Folder
 from firmware.trading.identity import Identity
 from firmware.trading.member import Outgoing, open_member
 from firmware.trading.membership import Administrators, Market, Member, Membership, Times
+from hil.lockstep import START_T_S
 from hil.scenario import LoadedScenario
 from hil.street import LoadedStreet
 
@@ -97,21 +100,37 @@ def price_band(street: LoadedStreet) -> tuple[int, int]:
 
 
 class Seat:
-    """One house at the market, in the bench's own process; it acts when `Post.carry` says so."""
+    """One house at the market, where a service has its `firmware.trader_link` and a process.
+
+    It acts when `Post.carry` says so.
+    """
 
     def __init__(self, house: LoadedScenario, folder: Folder, utc_s: float) -> None:
         """Raises FolderError, LedgerError."""
-        self.agent = Agent(open_member(folder, utc_s), store_facts(house.site))
-        self.peer = self.agent.member.identity.peer
+        together = house.site.trading.strategy == "together"
+        member = open_member(folder, utc_s)
+        self.agent = Agent(member, store_facts(house.site), together=together)
+        self.peer = member.identity.peer
         self._positions = Positions(house.site)
         self._position: Position | None = None
-        self._told = NO_MARKET
+        self._hindrance = ""
+        self._neighbourhood = Neighbourhood(house.site)
+        self._utc_of_t_s = utc_s - START_T_S
 
-    def publish(self, telemetry: Telemetry) -> None:
-        """One cycle of the loop: the house's position."""
-        sample, state = telemetry.sample, telemetry.decision.state
-        seen = glance(sample, state, telemetry.orders, trading=True, clock_problem="")
-        self._position = self._positions.of(seen, telemetry.advice)
+    # --- the loop's side --------------------------------------------------------------------------
+
+    def latest(self, now_s: float) -> Neighbours:
+        """What the market has come to."""
+        return self._neighbourhood.latest(self._utc_of_t_s + now_s, now_s, self._hindrance)
+
+    def observe(self, sample: Sample, state: State, orders: Orders, advice: Advice) -> None:
+        """One cycle: the house's position."""
+        self._hindrance = hindrance(state, orders)
+        trading = not self._hindrance
+        seen = glance(sample, state, orders, trading=trading, clock_problem="")
+        self._position = self._positions.of(seen, advice)
+
+    # --- the market's side ------------------------------------------------------------------------
 
     def turn(self, utc_s: float, t_s: float) -> list[Outgoing]:
         """What is due at the market."""
@@ -121,12 +140,10 @@ class Seat:
         return self.agent.tick(utc_s, t_s)
 
     def tell(self, utc_s: float, t_s: float) -> None:
-        """Let the loop know what the market has come to."""
-        self._told = self.agent.market(utc_s)
-
-    def latest(self) -> Told:
-        """What the loop is told."""
-        return self._told
+        """Let the loop know what the market has come to. Raises ValueError when it is nonsense."""
+        said = Said(self.agent.market(utc_s), "street", peer=self.peer, connected=True)
+        if nonsense := self._neighbourhood.take(said, utc_s, t_s):
+            raise ValueError(f"the market of {self.peer}: {nonsense}")
 
     def close(self) -> None:
         """Give the ledger back."""

@@ -24,6 +24,7 @@ class Given:
     pv_kw: Floats  # PV and wind that could be had
     buy_per_kwh: Floats  # (slots,)
     sell_per_kwh: Floats  # (slots,)
+    lowest_buy_per_kwh: float  # of the whole tariff
     fee_per_kwh: float
     storage: Storage
     stored_kwh: Floats  # (houses,) at the start
@@ -41,7 +42,7 @@ class Given:
     @property
     def energy_value_per_kwh(self) -> float:
         """What a kWh that is left in a battery is worth: it saves buying at the lowest price."""
-        return self.storage.efficiency_frac * float(self.buy_per_kwh.min())
+        return self.storage.efficiency_frac * self.lowest_buy_per_kwh
 
 
 @dataclass(frozen=True)

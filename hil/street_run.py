@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
+
 from hil.progress import Glance
 from hil.report_street import write_street_report
 from hil.run import Speed, write_house
@@ -209,8 +211,8 @@ def house_figures(result: StreetResult, index: int) -> dict[str, object]:
         "bill": float(ran.bills[index]),
         "bill_untraded": float(ran.bills_untraded[index]),
         "bill_alone": float(result.alone.bills[index]),
-        "bought_kwh": float(net_kwh[net_kwh > 0].sum()),
-        "sold_kwh": float(-net_kwh[net_kwh < 0].sum()),
+        "bought_kwh": float(np.maximum(net_kwh, 0.0).sum()),
+        "sold_kwh": float(np.maximum(-net_kwh, 0.0).sum()),
     }
 
 
