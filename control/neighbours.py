@@ -86,9 +86,7 @@ class Market:
     community_kw: Floats  # (steps,): the sum of all announcements
     announced_kw: Floats  # (steps, houses): what the answering houses said before
     movers: float  # so many houses are taken to move alike; 1: only this one
-    # (steps,): what charging beyond the own surplus costs where neighbours' energy is not stored;
-    # None: it costs what everything does
-    charging_per_kwh: Floats | None = None
+    beyond: "Beyond | None" = None  # None: neighbours' energy may be stored
 
     def cost(self, net_kw: Floats, power_kw: Floats) -> Floats:
         """Expected cost of drawing `net_kw` (steps, houses) and `power_kw` (steps, houses, n)."""
@@ -105,17 +103,29 @@ class Market:
         fee = outlook.fee_per_kwh * np.where(drawn_kw > 0, 1.0 - scarce, -scarce) * drawn_kw
         expected = (sell * moved_kw + gap * short_kw) / self.movers + fee
         expected = expected + outlook.wear_per_kwh * np.abs(power_kw)
-        return np.asarray(outlook.step_h * (expected + self._charging(net_kw, drawn_kw)))
+        if self.beyond is not None:
+            expected = expected + self._dearer(self.beyond, drawn_kw)
+        return np.asarray(outlook.step_h * expected)
 
-    def _charging(self, net_kw: Floats, drawn_kw: Floats) -> Floats | float:
-        """What charging from outside costs beyond the community's price."""
-        if self.charging_per_kwh is None:
-            return 0.0
-        price = self.outlook.sell_per_kwh + scarcity(self.outlook, self.community_kw) * (
-            self.outlook.buy_per_kwh - self.outlook.sell_per_kwh
-        )
-        extra = np.maximum(self.charging_per_kwh - price, 0.0)[:, None, None]
-        return np.asarray(extra * np.maximum(drawn_kw - np.maximum(net_kw, 0.0)[:, :, None], 0.0))
+    def _dearer(self, beyond: "Beyond", drawn_kw: Floats) -> Floats:
+        """What costs more than the community's price since neighbours' energy is not stored."""
+        outlook = self.outlook
+        gap = outlook.buy_per_kwh - outlook.sell_per_kwh
+        price = outlook.sell_per_kwh + gap * scarcity(outlook, self.community_kw)
+        extra = np.maximum(beyond.price_per_kwh - price, 0.0)[:, None, None]
+        return np.asarray(extra * np.maximum(drawn_kw - beyond.load_kw[:, :, None], 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Beyond:
+    """Bought energy serves load at once (Qayyum 2023): what is drawn beyond it is the grid's."""
+
+    load_kw: Floats  # (steps, houses)
+    price_per_kwh: Floats  # (steps,)
+
+    def after_first(self) -> "Beyond":
+        """Without the first step."""
+        return Beyond(self.load_kw[1:], self.price_per_kwh[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +192,7 @@ def value_of_energy(storage: Storage, market: Market, net_kw: Floats) -> Floats:
         market.community_kw[1:],
         market.announced_kw[1:],
         market.movers,
-        None if market.charging_per_kwh is None else market.charging_per_kwh[1:],
+        None if market.beyond is None else market.beyond.after_first(),
     )
     value, _ = _values(storage, later, net_kw[1:])
     return value

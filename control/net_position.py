@@ -96,11 +96,11 @@ def means(
     `value_per_kwh` is that of a stored kWh. Without it, or without a state of charge, the battery
     stays out of the market.
     """
-    buy, sell = (
-        mean_over(prices, position.from_utc_s, position.step_s, slot)
-        for prices in (position.buy_per_kwh, position.sell_per_kwh)
+    load_kw, buy, sell = (
+        mean_over(series, position.from_utc_s, position.step_s, slot)
+        for series in (position.load_kw.p50_kw, position.buy_per_kwh, position.sell_per_kwh)
     )
-    if buy is None or sell is None:
+    if load_kw is None or buy is None or sell is None:
         return None
     stored_kwh = stored_at(position, store, slot.from_utc_s)
     takes_kwh = gives_kwh = 0.0
@@ -113,6 +113,7 @@ def means(
         takes_kwh = min(store.charge_max_kw * slot.hours, room_kwh)
         gives_kwh = min(store.discharge_max_kw * slot.hours, left_kwh)
     return Means(
+        load_kwh=max(0.0, load_kw) * slot.hours,
         charge_kwh=_kept(position, need, takes_kwh),
         discharge_kwh=gives_kwh,
         import_kwh=max(0.0, position.import_max_kw) * slot.hours,

@@ -10,8 +10,9 @@ so the price of a step is the mean over the band: what is surely needed is bid a
 what may turn out to be too much at less (the newsvendor's rule). Bids fall, asks rise step by step.
 
 An order is firm, so it never holds more than the inverter, the stored energy, the connection and
-the membership allow. Bought energy serves load and is not stored; a seller sells its surplus first,
-then its battery down to the floor (Qayyum 2023). Currency per kWh, and kWh of the slot.
+the membership allow. Bought energy serves load at once, so there is never more of it than load; the
+house's own sun may be stored meanwhile. A seller sells its surplus first, then its battery down to
+the floor (Qayyum 2023). Currency per kWh, and kWh of the slot.
 """
 
 import math
@@ -51,6 +52,7 @@ class Need:
 class Means:
     """What the house can do about its need in the slot, and what that costs."""
 
+    load_kwh: float  # that bought energy may serve
     charge_kwh: float  # most that the battery takes, at its terminals
     discharge_kwh: float  # most that it gives
     import_kwh: float  # most that the connection carries
@@ -85,7 +87,7 @@ def order_steps(side: Side, need: Need, means: Means, band: Band) -> tuple[Step,
     if not all(abs(number) <= ABSURD for number in (*astuple(need), *astuple(means))):
         return ()  # so is NaN
     if side == "buy":
-        most_kwh = min(means.import_kwh, band.max_buy_wh / 1000.0, need.p50_kwh)
+        most_kwh = min(means.import_kwh, band.max_buy_wh / 1000.0, means.load_kwh)
         return _steps(most_kwh, _edges(need, means, -1.0), _bid(need, means, band), falling=True)
     most_kwh = min(means.export_kwh, band.max_sell_wh / 1000.0, means.discharge_kwh - need.p50_kwh)
     return _steps(most_kwh, _edges(need, means, 1.0), _ask(need, means, band), falling=False)

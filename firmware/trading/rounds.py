@@ -16,6 +16,7 @@ import numpy as np
 from control.neighbours import (
     LEVELS,
     Answer,
+    Beyond,
     Floats,
     Market,
     Outlook,
@@ -112,6 +113,7 @@ class _Day:
     outlook: Outlook
     storage: Storage
     stored_kwh: float
+    beyond: Beyond
 
 
 class Rounds:
@@ -199,10 +201,7 @@ class Rounds:
         outlook = replace(day.outlook, sigma_kw=sigma_kw)
         community_kw = own_kw + sum((drawn_kw for drawn_kw, _ in others), np.zeros(grid.steps))
         movers = max(1.0, MOVERS_FRAC * (len(others) + 1))
-        charging = outlook.buy_per_kwh
-        if not self._store.charge_from_grid:
-            charging = charging + NOT_ALLOWED_PER_KWH
-        market = Market(outlook, community_kw, own_kw[:, None], movers, charging)
+        market = Market(outlook, community_kw, own_kw[:, None], movers, day.beyond)
         stored_kwh = np.array([day.stored_kwh])
         answer = respond(day.storage, market, day.net_kw[:, None], stored_kwh, plan_kwh)
         return market, answer
@@ -236,8 +235,8 @@ class Rounds:
     def _day(self, position: Position, grid: Grid) -> _Day | None:
         needs = [need(position, grid.step(number)) for number in range(grid.steps)]
         known = [one for one in needs if one is not None]
-        buy = _prices(position.buy_per_kwh, position, grid)
-        sell = _prices(position.sell_per_kwh, position, grid)
+        buy = _series(position.buy_per_kwh, position, grid)
+        sell = _series(position.sell_per_kwh, position, grid)
         if len(known) < KNOWN_FRAC * grid.steps or buy is None or sell is None:
             return None
         days = [known[number % len(known)] for number in range(grid.steps)]
@@ -254,7 +253,12 @@ class Rounds:
             energy_value_per_kwh=max(0.0, storage.efficiency_frac * float(buy.min())),
             wear_per_kwh=self._store.wear_per_kwh,
         )
-        return _Day(net_kw, np.abs(wide_kw) / BAND_SIGMAS, outlook, storage, stored_kwh)
+        load_kw = _series(position.load_kw.p50_kw, position, grid)
+        if load_kw is None:
+            return None
+        grid_per_kwh = buy if self._store.charge_from_grid else buy + NOT_ALLOWED_PER_KWH
+        beyond = Beyond(np.maximum(load_kw, 0.0)[:, None], grid_per_kwh)
+        return _Day(net_kw, np.abs(wide_kw) / BAND_SIGMAS, outlook, storage, stored_kwh, beyond)
 
     def _storage(self, position: Position, grid: Grid) -> tuple[Storage, float]:
         """The battery for planning; without a state of charge there is none."""
@@ -270,8 +274,8 @@ class Rounds:
         return Storage(rows[0], rows[1], rows[2], rows[3], efficiency), stored_kwh
 
 
-def _prices(series: Sequence[float], position: Position, grid: Grid) -> Floats | None:
-    """Prices over the grid; the day begins anew where they end."""
+def _series(series: Sequence[float], position: Position, grid: Grid) -> Floats | None:
+    """A series over the grid; the day begins anew where it ends."""
     means = [
         mean_over(series, position.from_utc_s, position.step_s, grid.step(number))
         for number in range(grid.steps)
@@ -308,7 +312,7 @@ def _agreement(epoch: int, grid: Grid, day: _Day, market: Market, answer: Answer
     community_kw = market.community_kw + (answer.drawn_kw - market.announced_kw)[:, 0]
     gap = outlook.buy_per_kwh - outlook.sell_per_kwh
     prices = outlook.sell_per_kwh + gap * scarcity(outlook, community_kw)
-    alone = Market(outlook, community_kw, answer.drawn_kw, 1.0, market.charging_per_kwh)
+    alone = Market(outlook, community_kw, answer.drawn_kw, 1.0, market.beyond)
     return Agreed(
         epoch,
         grid.from_utc_s,
