@@ -4,6 +4,8 @@ Nothing here is trusted and nothing is promised: messages may be lost, the proto
 needs. Whoever calls never waits for the broker. What finds no room pushes out the oldest, counted.
 """
 
+import math
+import random
 import threading
 import time
 from collections import deque
@@ -30,6 +32,7 @@ OVERHEAD_BYTES = 256  # what a message costs beside its bytes
 PACKET_BYTES = MOST_BYTES + 4096  # a membership document is the largest
 UNDER_WAY = 20  # messages that the broker owes an acknowledgement for, at most
 TURN_S = 1.0  # at least so often it is looked whether the connection lives
+OFFER_S = 5.0  # before a document is published: perhaps it is there, or another member does
 CLOSE_S = 1.0  # for what is under way at the end
 JOIN_S = 7.0  # longer than an attempt to connect
 
@@ -56,6 +59,30 @@ class _Parcel:
 
     outgoing: Outgoing
     since_s: float
+
+
+class _Offer:
+    """A document for all, published where another is found; the first of many who offer it does.
+
+    Who insists on another one meets longer and longer waits.
+    """
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self._wait_s = OFFER_S
+        self._due_s = math.inf
+
+    def is_due(self, found: bytes, now_s: float) -> bool:
+        """Whether to publish it, when `found` is what is there."""
+        if self.raw in (b"", found):
+            self._due_s = math.inf
+        elif self._due_s == math.inf:
+            self._due_s = now_s + self._wait_s * random.uniform(0.5, 1.0)
+        elif now_s >= self._due_s:
+            self._wait_s *= 2
+            self._due_s = math.inf
+            return True
+        return False
 
 
 class _Queue(Generic[T]):
@@ -106,7 +133,8 @@ class Carrier:
         self._outbox: _Queue[_Parcel] = _Queue(QUEUE_BYTES)
         self._inbox: _Queue[bytes] = _Queue(QUEUE_BYTES)
         self._document = b""  # the newest that came, until it is taken
-        self._publishing = self._published = b""  # a document that we want others to follow
+        self._found = b""  # what the broker has
+        self._offer = _Offer(b"")
         self._proposing = True
         self._heard_proposing = False
         self._stopping = threading.Event()
@@ -144,8 +172,8 @@ class Carrier:
         return raw
 
     def publish_document(self, raw: bytes) -> None:
-        """Offer a membership document to all, for as long as this process lives and beyond."""
-        self._publishing = raw
+        """See to it that this membership document is the one that newcomers find."""
+        self._offer = _Offer(raw)
         self._waker.wake()
 
     def hear_orders(self, wanted: bool) -> None:
@@ -194,7 +222,7 @@ class Carrier:
 
     def _begin(self, session: Session) -> None:
         self._heard_proposing = False
-        self._published = b""
+        self._found = b""
         self._subscribe(session, self._topics.always)
         self._complaints.connected()
         self._status = CarrierStatus(self._status.broker, True, time.time())
@@ -215,10 +243,11 @@ class Carrier:
                 self._subscribe(session, self._topics.for_proposers)
             else:
                 session.unsubscribe(self._topics.for_proposers)
-        if self._publishing != self._published:
-            self._published = self._publishing
+        offer, now_s = self._offer, time.monotonic()
+        if offer.is_due(self._found, now_s):
+            self._found = offer.raw
             settled = partial(self._complaints.note, "membership")
-            session.publish(self._topics.membership, self._publishing, 1, True, settled)
+            session.publish(self._topics.membership, offer.raw, 1, True, settled)
         room = UNDER_WAY - session.under_way
         for parcel in self._outbox.take(room, 0.0) if room > 0 else []:
             self._deliver(session, parcel)
@@ -246,7 +275,7 @@ class Carrier:
         """Something came."""
         raw = bytes(message.payload)
         if message.topic == self._topics.membership:
-            self._document = raw
+            self._document = self._found = raw
         else:
             self._inbox.put(raw, len(raw))
 

@@ -28,6 +28,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries again soon: nobody wants to wait for a minute."""
     monkeypatch.setattr(backoff, "FIRST_S", 0.1)
     monkeypatch.setattr(backoff, "LAST_S", 0.4)
+    monkeypatch.setattr(carrier_module, "OFFER_S", 0.1)
 
 
 @pytest.fixture
@@ -45,6 +46,21 @@ def carriers(broker: Broker) -> Iterator[Make]:
     yield make
     for carrier in made:
         carrier.stop()
+
+
+@pytest.fixture
+def listen(broker: Broker) -> Iterator[Callable[[str], Listener]]:
+    """Starts listeners, and stops them at the end."""
+    made: list[Listener] = []
+
+    def start(topic: str) -> Listener:
+        made.append(Listener(broker, (topic,)))
+        made[-1].start()
+        return made[-1]
+
+    yield start
+    for listener in made:
+        listener.stop()
 
 
 def connected(*carriers: Carrier) -> None:
@@ -125,16 +141,16 @@ def test_who_comes_late_gets_what_is_retained(broker: Broker, carriers: Make) ->
     nothing_comes(bob, ann)
 
 
-def test_what_is_retained_ends(broker: Broker, carriers: Make, tmp_path: Path) -> None:
+def test_what_is_retained_ends(
+    broker: Broker, carriers: Make, listen: Callable[[str], Listener]
+) -> None:
     broker.start()
     ann = carriers(ANN, slot_s=1.0)
-    listener = Listener(broker, (f"{BASE}/#",))
-    listener.start()
+    listener = listen(f"{BASE}/#")
     connected(ann)
     ann.send(Outgoing("order", "", b"{}"))
     ann.send(Outgoing("decide", BOB, b"{}"))
     wait_for(lambda: len(listener.received) == 2)
-    listener.stop()
     expiry = {m["topic"]: m["properties"]["message-expiry-interval"] for m in listener.received}
     assert expiry == {f"{BASE}/order/{ANN}": 1, f"{BASE}/decide/{ANN}/{BOB}": 7 * 86400}
     late: list[bytes] = []
@@ -222,6 +238,26 @@ def test_the_membership_document(broker: Broker, carriers: Make) -> None:
     late = carriers(CAT)
     wait_for(lambda: late.document() == b"version 2")
     connected(ann, bob, late)
+
+
+def test_a_document_is_published_once_and_a_newer_one_comes_back(
+    broker: Broker, carriers: Make, listen: Callable[[str], Listener]
+) -> None:
+    broker.start()
+    listener = listen(f"{BASE}/membership")
+    ann, bob, cat = carriers(ANN), carriers(BOB), carriers(CAT)
+    for carrier in (ann, bob, cat):
+        carrier.publish_document(b"version 2")
+    wait_for(lambda: listener.received)
+    connected(ann, bob, cat)
+    late = carriers("d" * 16)
+    late.publish_document(b"version 2")
+    wait_for(lambda: late.document() == b"version 2")
+    connected(ann, late)
+    assert len(listener.received) <= 3  # all at the same moment, at worst
+    stale = carriers("e" * 16)
+    stale.publish_document(b"version 1")  # a box that was away, and will learn better
+    wait_for(lambda: listener.payloads(f"{BASE}/membership")[-2:] == ["version 1", "version 2"])
 
 
 def test_each_only_under_its_own_name(
