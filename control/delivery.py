@@ -19,14 +19,14 @@ class Delivery:
     bought_kw: float  # < 0: sold
     price_per_kwh: float
 
-    def left_kw(self, net_kw: float) -> float:
+    def left_kw(self, net_kw: float, load_kw: float | None) -> float:
         """What is left of the net load (load minus other sources) for battery and grid.
 
-        What is bought beyond it is not stored (Qayyum 2023): it goes back to the grid.
+        What is bought serves load at once, so that the house's own sun may be stored meanwhile.
+        What is bought beyond the load is not stored (Qayyum 2023): it goes back to the grid.
         """
-        if self.bought_kw <= 0.0:
-            return net_kw - self.bought_kw
-        return max(net_kw - self.bought_kw, min(net_kw, 0.0))
+        served_kw = max(0.0, net_kw if load_kw is None else load_kw)
+        return net_kw - min(self.bought_kw, served_kw)
 
     def words(self, now_s: float, hour_local: float) -> str:
         """What is traded until when, on the site's clock."""

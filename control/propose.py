@@ -167,7 +167,7 @@ def _delivering(
 ) -> Proposal:
     """Plan or rules, for what the trade leaves of net load and of the plan's grid power."""
     slot = view.slot and replace(view.slot, grid_kw=view.slot.grid_kw - delivery.bought_kw)
-    left_kw = delivery.left_kw(net_kw)
+    left_kw = delivery.left_kw(net_kw, view.plant.load_kw)
     *_, (_, power_kw, reason) = _following(view, battery, left_kw, soc_frac, slot)
     words = delivery.words(view.sample.t_s, view.sample.hour_local)
     return _power(battery, Level.COMMITTED_TRADES, power_kw, f"{words}; {reason}")

@@ -40,15 +40,28 @@ def decided(build: Any, *deliveries: Delivery, **more: Any) -> Decision:
 # --- the net load that is left --------------------------------------------------------------
 
 
-@given(net_kw=power, sold_kw=st.floats(0.0, 50.0))
-def test_what_is_sold_counts_as_load(net_kw: float, sold_kw: float) -> None:
-    assert replace(SOLD, bought_kw=-sold_kw).left_kw(net_kw) == net_kw + sold_kw
+loads = st.none() | st.floats(0.0, 50.0)
+
+
+@given(net_kw=power, sold_kw=st.floats(0.0, 50.0), load_kw=loads)
+def test_what_is_sold_counts_as_load(net_kw: float, sold_kw: float, load_kw: float | None) -> None:
+    assert replace(SOLD, bought_kw=-sold_kw).left_kw(net_kw, load_kw) == net_kw + sold_kw
+
+
+@given(pv_kw=st.floats(0.0, 50.0), load_kw=st.floats(0.0, 50.0), bought_kw=st.floats(0.0, 50.0))
+def test_what_is_bought_serves_load_and_is_not_stored(
+    pv_kw: float, load_kw: float, bought_kw: float
+) -> None:
+    net_kw = load_kw - pv_kw
+    left_kw = replace(SOLD, bought_kw=bought_kw).left_kw(net_kw, load_kw)
+    assert left_kw == pytest.approx(max(net_kw - bought_kw, -pv_kw))  # no more than the own sun
 
 
 @given(net_kw=power, bought_kw=st.floats(0.0, 50.0))
-def test_what_is_bought_serves_load_and_is_not_stored(net_kw: float, bought_kw: float) -> None:
-    left_kw = replace(SOLD, bought_kw=bought_kw).left_kw(net_kw)
-    assert min(net_kw, 0.0) <= left_kw <= net_kw
+def test_with_an_unknown_load_what_is_bought_serves_the_net_load(
+    net_kw: float, bought_kw: float
+) -> None:
+    left_kw = replace(SOLD, bought_kw=bought_kw).left_kw(net_kw, None)
     assert left_kw == pytest.approx(max(net_kw - bought_kw, min(net_kw, 0.0)))
 
 
@@ -89,7 +102,14 @@ def test_the_battery_serves_what_is_sold(build: Any) -> None:
 def test_the_battery_leaves_to_neighbours_what_they_sell(build: Any) -> None:
     assert battery(decided(build, BOUGHT))[:2] == (0.2, "committed trades")
     more = replace(BOUGHT, bought_kw=1.7)
-    assert battery(decided(build, more))[:2] == (0.0, "committed trades")  # not stored
+    # 1.7 of the 2 kW of load are bought: of the own sun 0.3 kW serve load, 0.7 kW are a surplus,
+    # which the rules split.
+    value, source, reason = battery(decided(build, more))
+    assert -0.7 <= value < 0.0
+    assert source == "committed trades"
+    assert "of the surplus" in reason
+    most, _, _ = battery(decided(build, replace(BOUGHT, bought_kw=5.0)))
+    assert -1.0 <= most < value  # no more than the sun
 
 
 def test_a_trade_that_is_over_is_not_kept_to(build: Any) -> None:
