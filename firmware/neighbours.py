@@ -33,6 +33,7 @@ class Neighbours:
 
     said: Said = Said()
     deliveries: tuple[Delivery, ...] = ()
+    last: Trade | None = None  # that was committed
 
     @property
     def market(self) -> Market:
@@ -51,6 +52,7 @@ class Neighbourhood:
         self._most_kw = (grid.export_max_kw, grid.import_max_kw) if grid else (0.0, 0.0)
         self._said = Said()
         self._traded: dict[int, tuple[Trade, Delivery]] = {}  # by epoch
+        self._last: Trade | None = None
         self._latest = NOBODY
 
     def take(self, said: Said, utc_s: float, t_s: float) -> str:
@@ -65,6 +67,7 @@ class Neighbourhood:
         for trade in said.market.trades:
             if self._traded.get(trade.epoch, (None,))[0] != trade:
                 self._traded[trade.epoch] = trade, _delivery(trade, utc_s - t_s)
+                self._last = trade
         return ""
 
     def fail(self, why: str) -> None:
@@ -83,7 +86,7 @@ class Neighbourhood:
             market, trades=trades, events=(), problem=hindrance or market.problem, expires_utc_s=0.0
         )
         deliveries = tuple(delivery for _, delivery in self._traded.values())
-        now = Neighbours(replace(self._said, market=market), deliveries)
+        now = Neighbours(replace(self._said, market=market), deliveries, self._last)
         if now != self._latest:
             self._latest = now
         return self._latest

@@ -172,6 +172,7 @@ class Service:
             decision.state,
             decision.command,
             telemetry.orders,
+            telemetry.neighbours,
         )
         machine = Machine(
             self._ports.images,

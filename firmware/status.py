@@ -23,6 +23,8 @@ from control.site import GeneratorParameters, SiteParameters
 from control.sky import PvAhead
 from control.state import Mode, Obedience, State
 from drivers.station import DeviceImage
+from firmware.neighbours import NOBODY, Neighbours
+from firmware.trading_status import trading_status
 
 FORMAT = 1
 NO_ORDERS = Orders()
@@ -38,6 +40,7 @@ class Moment:
     state: State  # after the decision
     command: Command
     orders: Orders = NO_ORDERS
+    neighbours: Neighbours = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,7 @@ def status(
         "forecast": _forecast(moment.advice, now_s),
         "nowcast": _nowcast(site, sample, state.sky.ahead),
         "advice_missing": moment.advice.detail,
+        "trading": trading_status(moment.neighbours, sample.utc_s, now_s),
         "alarms": [*_alarms(state), *_machine_alarms(machine)],
         **_machine(machine),
     }

@@ -26,7 +26,7 @@ def beside_neighbours(instance: Instance, situation: Situation) -> tuple[Instanc
     step_s = 3600.0 * instance.step_h
     _, start_utc_s = slot_start(situation, step_s)
     starts_utc_s = np.asarray(start_utc_s + step_s * np.arange(instance.steps), dtype=np.float64)
-    priced = with_agreed_prices(instance, situation.market, starts_utc_s)
+    priced = with_agreed_prices(instance, situation.market, starts_utc_s, situation.utc_s)
     return with_trades(priced, traded_kw(situation.market.trades, starts_utc_s, step_s))
 
 
@@ -49,27 +49,31 @@ def traded_kw(trades: Iterable[Trade], starts_utc_s: Floats, step_s: float) -> F
 def with_trades(instance: Instance, bought_kw: Floats) -> tuple[Instance, Floats]:
     """The problem that committed trades leave, and how much of them it takes into account.
 
-    What is bought beyond the load that PV and wind leave is not planned with: it is not stored.
-    What is sold beyond the connection's limit cannot leave.
+    What is bought beyond the load is not planned with: it is not stored. What is sold beyond the
+    connection's limit cannot leave.
     """
-    lack_kw = instance.load_kw - instance.pv_kw - instance.wind_kw
-    most_kw = np.clip(lack_kw, 0.0, instance.import_max_kw)
+    most_kw = np.minimum(instance.load_kw, instance.import_max_kw)
     taken_kw = np.clip(bought_kw, -instance.export_max_kw, most_kw)
     left = replace(
         instance,
-        load_kw=np.maximum(0.0, instance.load_kw - taken_kw),
+        load_kw=instance.load_kw - taken_kw,
         import_max_kw=instance.import_max_kw - taken_kw,
         export_max_kw=instance.export_max_kw + taken_kw,
     )
     return left, taken_kw
 
 
-def with_agreed_prices(instance: Instance, market: Market, starts_utc_s: Floats) -> Instance:
-    """The problem with the neighbours' prices, where they are better than the grid's."""
+def with_agreed_prices(
+    instance: Instance, market: Market, starts_utc_s: Floats, now_utc_s: float
+) -> Instance:
+    """The problem with the neighbours' prices, where they are better than the grid's.
+
+    Not in the running step: what is not traded by now is the grid's.
+    """
     if not market.prices_per_kwh:
         return instance
     index = np.floor((starts_utc_s - market.prices_from_utc_s) / market.prices_step_s).astype(int)
-    known = (index >= 0) & (index < len(market.prices_per_kwh))
+    known = (index >= 0) & (index < len(market.prices_per_kwh)) & (starts_utc_s > now_utc_s)
     agreed = np.array(market.prices_per_kwh)[np.where(known, index, 0)]
     buy, sell = instance.price_buy_per_kwh, instance.price_sell_per_kwh
     return replace(

@@ -36,7 +36,7 @@ class TraderLink(Supervised[Said]):
         self._utc_of_t_s = 0.0  # UTC when the monotonic clock showed 0, in the last cycle
         self._hindrance = ""  # what in the house speaks against trading
         self._problem, self._since_s = "", float("-inf")  # that there is now
-        self._told = ""  # of which an event was made
+        self._told: str | None = None  # of which an event was made
 
     def start(self) -> None:
         """Start the process; it opens the ledger while the loop already runs."""
