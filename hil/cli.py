@@ -65,6 +65,7 @@ def run(scenario: Path, speed: float | None, folder: Path | None, data: Path) ->
     """
     from firmware.trading.folder import FolderError
     from firmware.trading.ledger import LedgerError
+    from hil.broker import BrokerError
     from hil.live import LiveError
     from hil.progress import Watch, print_street, print_summary
     from hil.run import Speed, run_scenario
@@ -86,7 +87,7 @@ def run(scenario: Path, speed: float | None, folder: Path | None, data: Path) ->
     except ScenarioError as error:
         click.echo("\n".join(error.errors), err=True)
         sys.exit(2)
-    except (LiveError, FolderError, LedgerError, OSError) as error:
+    except (BrokerError, LiveError, FolderError, LedgerError, OSError) as error:
         click.echo(f"nanogrid hil run: {error}", err=True)
         sys.exit(1)
     (print_street if "houses" in summary else print_summary)(summary, folder)

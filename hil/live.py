@@ -22,6 +22,7 @@ from hil.world import World
 
 TICK_S = 0.05
 STOP_S = 15.0
+RECORDING, STATISTICS, LOG = "cycles.jsonl.gz", "loop.json", "controller.log"
 SOCKET, SOCKET_BYTES = "nanogrid.sock", 99  # see firmware.config_site_rules
 
 
@@ -31,12 +32,15 @@ class LiveError(Exception):
 
 @contextmanager
 def served(
-    world: World, folder: Path, history: Path | None
+    world: World, folder: Path, history: Path | None, more: Mapping[str, Any] | None = None
 ) -> Iterator[tuple[Path, dict[str, str]]]:
-    """Let the world run in real time; yield the site file and environment for a controller."""
+    """Let the world run in real time; yield the site file and environment for a controller.
+
+    `more` are further tables of the site file.
+    """
     stopping = threading.Event()
     thread = threading.Thread(target=_advance, args=(world, stopping), name="world", daemon=True)
-    table = dict(world.site())
+    table = {**world.site(), **(more or {})}
     if history is not None:
         table["forecast"] = {**table.get("forecast", {}), "history": str(history)}
     site = folder / "site.toml"
@@ -74,21 +78,37 @@ def run_live(
     progress: Callable[[float, Observer], None],
 ) -> Mapping[str, Any]:
     """Run the scenario in real time; return the controller's own statistics. Raises LiveError."""
-    recording, stats = folder / "cycles.jsonl.gz", folder / "loop.json"
     duration_s = world.loaded.scenario.scenario.duration_h * 3600.0
     with served(world, folder, history) as (site, environment):
-        command = [sys.executable, "-m", "firmware", "run", "--config", str(site)]
-        command += ["--record", str(recording), "--stats", str(stats)]
-        with (folder / "controller.log").open("w") as log:
-            process = subprocess.Popen(command, env=os.environ | environment, stderr=log)
-            try:
-                _wait(process, world, duration_s, lambda s: progress(s, observer))
-            finally:
-                _stop(process)
+        process = start(site, environment, folder)
+        try:
+            _wait(process, world, duration_s, lambda s: progress(s, observer))
+        finally:
+            stop(process)
+    return looked_at(process, observer, folder)
+
+
+def start(site: Path, environment: Mapping[str, str], folder: Path) -> "subprocess.Popen[bytes]":
+    """The controller as a process of its own, its recording and its log in `folder`."""
+    command = [sys.executable, "-m", "firmware", "run", "--config", str(site)]
+    command += ["--record", str(folder / RECORDING), "--stats", str(folder / STATISTICS)]
+    with (folder / LOG).open("w") as log:
+        return subprocess.Popen(command, env={**os.environ, **environment}, stderr=log)
+
+
+def looked_at(
+    process: "subprocess.Popen[bytes]", observer: Observer, folder: Path
+) -> Mapping[str, Any]:
+    """Let the observer see what a controller that has ended recorded; return its statistics.
+
+    Raises LiveError.
+    """
+    stats = folder / STATISTICS
     if process.returncode != 0 or not stats.exists():
-        raise LiveError(f"the controller ended with status {process.returncode}; see {log.name}")
+        log = folder / LOG
+        raise LiveError(f"the controller ended with status {process.returncode}; see {log}")
     try:
-        for replayed in replay(Recording(recording)):
+        for replayed in replay(Recording(folder / RECORDING)):
             cycle = replayed.cycle
             observer.controller.add(cycle.sample, cycle.advice, replayed.decision, cycle.notices)
     except RecordingError as error:
@@ -113,7 +133,8 @@ def _wait(
         time.sleep(0.2)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    """End a controller: asked, then by force."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:

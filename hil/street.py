@@ -6,8 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from firmware.config import SiteError, site_from_dict
 from firmware.config_models import Name, Table
 from hil.scenario import (
+    HOUR_S,
     Fault,
     Head,
     LoadedScenario,
@@ -29,6 +31,9 @@ class StreetHead(Head):
     site: str = Field("", max_length=0, description="Each house names its own.")
     slot_s: float = Field(900.0, ge=5, le=3600, description="Length of a market slot.")
     fee_per_kwh: float = Field(0.01, ge=0, le=1000, description="Leaves the community.")
+    period_s: float | None = Field(
+        None, ge=0.05, le=60, description="Of all loops; none: each site's own."
+    )
     max_kw: float = Field(20.0, gt=0, le=1000, description="A house's most, traded in a slot.")
     strategy: Strategy = Field("neighbours", description="How `nanogrid hil street` plans storage.")
 
@@ -71,6 +76,7 @@ class LoadedStreet:
             scenario = _scenario(street, house, index, name)
             try:
                 self.houses[name] = LoadedScenario(path, data, scenario)
+                self._set_period(self.houses[name])
             except ScenarioError as error:
                 errors += [_of_house(path, name, line) for line in error.errors]
         if not errors:
@@ -78,10 +84,23 @@ class LoadedStreet:
         if errors:
             raise ScenarioError([f"{path}: {text}" for text in errors])
 
+    def _set_period(self, house: LoadedScenario) -> None:
+        """Let a house's loop run at the street's period. Raises ScenarioError."""
+        if self.head.period_s is None:
+            return
+        loop = {**house.site_table.get("loop", {}), "period_s": self.head.period_s}
+        house.site_table = {**house.site_table, "loop": loop}
+        try:
+            house.site = site_from_dict(house.site_table, str(house.site_path))
+        except SiteError as error:
+            raise ScenarioError(error.errors) from None
+
     def _contradictions(self) -> list[str]:
         """What makes houses no street."""
         if len(self.houses) < 2:
             return ["house: at least 2 houses needed"]
+        if self.head.duration_h * HOUR_S < 2.0 * self.head.slot_s:
+            return [f"street.duration_h = {self.head.duration_h:g}: at least two slots allowed"]
         first = next(iter(self.houses.values())).site
         found = []
         for name, house in self.houses.items():

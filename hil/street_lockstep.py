@@ -11,66 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from firmware.loop import Loop
 from hil import fake_pi
-from hil.inputs import write_history
+from hil.live import RECORDING
 from hil.lockstep import START_T_S, lockstep_loop
-from hil.observer import Observer
 from hil.progress import Glance
-from hil.scenario import LoadedScenario, ScenarioError
+from hil.scenario import ScenarioError
 from hil.street import LoadedStreet
+from hil.street_house import House, RanHouse
 from hil.street_market import Post, Seat, found
-from hil.street_meters import Meter
-from hil.world import World
-
-RECORDING = "cycles.jsonl.gz"
-
-
-@dataclass(frozen=True)
-class RanHouse:
-    """One house when the run is over."""
-
-    folder: Path
-    observer: Observer
-    meter: Meter
-    statistics: Mapping[str, Any]
-
-    @property
-    def recording(self) -> Path:
-        """Every cycle's input and command."""
-        return self.folder / RECORDING
-
-
-class _House:
-    """One house while it runs."""
-
-    def __init__(self, loaded: LoadedScenario, folder: Path, slot_s: float) -> None:
-        self.folder = folder
-        self.world = World(loaded, loaded.scenario.scenario.start_utc_s)
-        self.observer = Observer(self.world)
-        self.meter = Meter(slot_s)
-        self.world.watchers.append(self.meter.watch)
-        self.loop: Loop | None = None
-
-    def turn(self, to_s: float) -> None:
-        """Let the world come to a time, and the loop act on it."""
-        assert self.loop is not None
-        self.world.advance(to_s)
-        self.loop.step()
-
-    def history(self) -> Path | None:
-        """The days before, in a file for the forecasters."""
-        world = self.world
-        if world.loaded.scenario.scenario.history_days == 0:
-            return None
-        path = (self.folder / "history.csv").resolve()
-        pv, start_utc_s = world.parameters.pv, world.start_utc_s
-        write_history(path, world.loaded, pv, world.weather, world.load, start_utc_s)
-        return path
 
 
 def run_street_lockstep(
@@ -90,31 +42,40 @@ def run_street_lockstep(
     with ExitStack() as stack:
         houses, seats = [], []
         for name, loaded in street.houses.items():
-            house = _House(loaded, folders[name], street.head.slot_s)
-            stack.callback(house.world.close)
-            seat = Seat(loaded, boxes[name], start_utc_s)
-            stack.callback(seat.close)
-            houses.append(house)
-            seats.append(seat)
+            houses.append(House(loaded, folders[name], street.head.slot_s, start_utc_s))
+            stack.callback(houses[-1].world.close)
+            seats.append(Seat(loaded, boxes[name], start_utc_s))
+            stack.callback(seats[-1].close)
         _install_pi(street, houses, stack)
+        running = []
         for house, seat in zip(houses, seats, strict=True):
             recording, history = house.folder / RECORDING, house.history()
             opened = lockstep_loop(house.world, house.observer, recording, history, seat)
-            house.loop = stack.enter_context(opened)
+            running.append(_Running(house, stack.enter_context(opened)))
         pool = stack.enter_context(ThreadPoolExecutor(len(houses)))
         post = Post(seats)
-        _turns(street, period_s, houses, post, pool, speed, progress)
-        ran = {
-            name: RanHouse(house.folder, house.observer, house.meter, _statistics(house))
-            for name, house in zip(street.houses, houses, strict=True)
-        }
-        return ran, post.messages
+        _turns(street, period_s, running, post, pool, speed, progress)
+        ended = zip(street.houses, running, strict=True)
+        return {name: r.house.ran(r.loop.statistics()) for name, r in ended}, post.messages
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A house with its loop."""
+
+    house: House
+    loop: Loop
+
+    def turn(self, to_s: float) -> None:
+        """Let the world come to a time, and the loop act on it."""
+        self.house.world.advance(to_s)
+        self.loop.step()
 
 
 def _turns(
     street: LoadedStreet,
     period_s: float,
-    houses: list[_House],
+    houses: list[_Running],
     post: Post,
     pool: ThreadPoolExecutor,
     speed: float | None,
@@ -127,18 +88,13 @@ def _turns(
         list(pool.map(lambda house, to_s=now_s: house.turn(to_s), houses))
         for wait_s in np.arange(0.0, period_s, post.turn_s).tolist():
             post.carry(street.head.start_utc_s + now_s + wait_s, START_T_S + now_s + wait_s)
-        progress(now_s, houses[0].observer)
+        progress(now_s, houses[0].house.observer)
         if speed is not None:
             ahead_s = now_s / speed - (time.monotonic() - began)
             if ahead_s > 0:
                 time.sleep(ahead_s)
     for house in houses:
-        house.world.advance(end_s)
-
-
-def _statistics(house: _House) -> Mapping[str, Any]:
-    assert house.loop is not None
-    return house.loop.statistics()
+        house.house.world.advance(end_s)
 
 
 def _period_s(street: LoadedStreet) -> float:
@@ -156,7 +112,7 @@ def _period_s(street: LoadedStreet) -> float:
     return first
 
 
-def _install_pi(street: LoadedStreet, houses: list[_House], stack: ExitStack) -> None:
+def _install_pi(street: LoadedStreet, houses: list[House], stack: ExitStack) -> None:
     """One process has one Raspberry Pi: the house that uses it. Raises ScenarioError."""
     using = [
         (name, house)

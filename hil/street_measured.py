@@ -8,6 +8,7 @@ import numpy as np
 
 from control.settlement import Deal, Metered, Settlement, settle
 from control.trading_records import Pact
+from hil.live import LiveError
 from hil.street import LoadedStreet
 from hil.street_given import give
 from hil.street_ledgers import Read
@@ -22,10 +23,15 @@ WH = 1000.0  # per kWh
 def measured(
     street: LoadedStreet, meters: Mapping[str, Meter], read: Read, title: str
 ) -> tuple[Given, Outcome, MarketVerdict]:
-    """What was given, what the street did with it, and what the market says of it."""
+    """What was given, what the street did with it, and what the market says of it.
+
+    Of whole slots only. Raises LiveError when there is none.
+    """
     slot_s = street.head.slot_s
-    seen = sorted({epoch for meter in meters.values() for epoch in meter.slots})
-    epochs = range(seen[0], seen[-1] + 1)
+    seen = set.intersection(*(meter.whole() for meter in meters.values()))
+    if not seen:
+        raise LiveError("the run saw no whole market slot")
+    epochs = range(min(seen), max(seen) + 1)
     step_h = slot_s / 3600.0
 
     def columns(name: str) -> Floats:
@@ -38,8 +44,7 @@ def measured(
     slots = _Slots(street, read.peers, given, imported_wh, exported_wh)
     traded = [slots.settled(at, [p for p in pacts if p.epoch == e]) for at, e in enumerate(epochs)]
     untraded = [slots.settled(at, []) for at in range(len(epochs))]
-    gained_kwh = np.array([meters[house].gained_kwh() for house in street.houses])
-    kept = given.energy_value_per_kwh * gained_kwh
+    kept = given.energy_value_per_kwh * columns("gained").sum(axis=0)
     outcome = Outcome(
         title=title,
         battery_kw=columns("battery") / step_h,

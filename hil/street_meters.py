@@ -8,6 +8,7 @@ from hil.plant import PlantState
 from hil.street_result import Floats
 
 HOUR_S = 3600.0
+WHOLE_FRAC = 0.999
 
 
 @dataclass
@@ -19,6 +20,8 @@ class SlotSums:
     battery: float = 0.0  # > 0 discharged
     imported: float = 0.0
     exported: float = 0.0
+    gained: float = 0.0  # by the battery, after losses
+    seconds: float = 0.0
 
 
 @dataclass
@@ -27,8 +30,7 @@ class Meter:
 
     slot_s: float
     slots: dict[int, SlotSums] = field(default_factory=dict)
-    first_stored_kwh: float | None = None
-    stored_kwh: float = 0.0
+    _stored_kwh: float | None = None
 
     def watch(self, state: PlantState, end_utc_s: float, dt_s: float) -> None:
         """One step of the plant that ended at `end_utc_s`."""
@@ -40,17 +42,18 @@ class Meter:
         sums.sun += sum(each.available_kw for each in (*state.pv, *state.wind)) * hours
         sums.imported += max(state.grid_kw, 0.0) * hours
         sums.exported += max(-state.grid_kw, 0.0) * hours
+        sums.seconds += dt_s
         if state.battery:
             sums.battery += state.battery.power_kw * hours
-            self.stored_kwh = state.battery.stored_kwh
-            if self.first_stored_kwh is None:
-                self.first_stored_kwh = state.battery.stored_kwh
+            if self._stored_kwh is not None:
+                sums.gained += state.battery.stored_kwh - self._stored_kwh
+            self._stored_kwh = state.battery.stored_kwh
 
-    def gained_kwh(self) -> float:
-        """What the battery holds more than at first."""
-        return self.stored_kwh - (self.first_stored_kwh or 0.0)
+    def whole(self) -> set[int]:
+        """Slots that the run saw from their beginning to their end."""
+        shortest_s = WHOLE_FRAC * self.slot_s
+        return {epoch for epoch, sums in self.slots.items() if sums.seconds >= shortest_s}
 
     def column(self, name: str, epochs: range) -> Floats:
-        """One of the sums, kWh per slot; 0 where the run was not there."""
-        nothing = SlotSums()
-        return np.array([getattr(self.slots.get(epoch, nothing), name) for epoch in epochs])
+        """One of the sums per slot."""
+        return np.array([getattr(self.slots[epoch], name) for epoch in epochs])

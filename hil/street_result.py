@@ -104,7 +104,7 @@ class MarketVerdict:
     trades: int = 0
     in_doubt: int = 0
     money_left: int = 0  # 1e-8 currency that the accounts do not add up by: 0
-    messages: int = 0
+    messages: int | None = None  # delivered; unknown where a broker carries them
 
     @property
     def sound(self) -> bool:

@@ -15,8 +15,10 @@ from hil.report_street import write_street_report
 from hil.run import Speed, write_house
 from hil.street import LoadedStreet
 from hil.street_given import Past, read_street
+from hil.street_house import RanHouse
 from hil.street_ledgers import read_ledgers
-from hil.street_lockstep import RanHouse, run_street_lockstep
+from hil.street_live import run_street_live
+from hil.street_lockstep import run_street_lockstep
 from hil.street_measured import measured
 from hil.street_references import (
     bound,
@@ -64,13 +66,16 @@ def run_street(
 ) -> dict[str, object]:
     """Run the real loop of every house; write all reports and summary.json; return the summary.
 
-    Raises ScenarioError, LiveError, FolderError, LedgerError and OSError.
+    Raises ScenarioError, BrokerError, LiveError, FolderError, LedgerError and OSError.
     """
     began = time.monotonic()
     folders = {name: folder / name for name in street.houses}
     for path in folders.values():
         _clear(path)
-    ran, messages = run_street_lockstep(street, folders, speed.multiple, progress)
+    if speed.live:
+        ran, messages = run_street_live(street, folder, folders, progress), None
+    else:
+        ran, messages = run_street_lockstep(street, folders, speed.multiple, progress)
     read = read_ledgers({name: path / "trading" / "ledger.db" for name, path in folders.items()})
     meters = {name: house.meter for name, house in ran.items()}
     given, outcome, verdict = measured(street, meters, read, TITLE)
