@@ -1,14 +1,15 @@
 """A house's position in one market slot: what it will lack, and what it can do about it."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
 
 from control.order_pricing import Means, Need
 from control.trades import Position, Quantiles, StoreFacts
 
 QUANTILES = 3
-LEAST_STEP_S = 1.0
+LEAST_STEP_S, LONGEST_STEP_S = 1.0, 86_400.0
+ABSURD = 1e6  # kW, or currency per kWh
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,36 @@ class Slot:
     def hours(self) -> float:
         """Its length."""
         return (self.until_utc_s - self.from_utc_s) / 3600.0
+
+
+def fault(position: Position) -> str:
+    """What in a position cannot be traded by; empty: it is sane. What is missing is no fault."""
+    for name, numbers, low in _numbers(position):
+        high = 1.0 if name.endswith("_frac") else ABSURD
+        for number in numbers:
+            if number is not None and not low <= number <= high:  # nor is NaN
+                return f"position: {name} = {number:g}: {low:g} to {high:g} allowed"
+    if position.soc_min_frac > position.soc_max_frac:
+        low, high = position.soc_min_frac, position.soc_max_frac
+        return f"position: soc_min_frac = {low:g}: at most soc_max_frac = {high:g} allowed"
+    begun_s = position.utc_s - position.from_utc_s
+    if not (LEAST_STEP_S <= position.step_s <= LONGEST_STEP_S and 0.0 <= begun_s < LONGEST_STEP_S):
+        return f"position: step_s = {position.step_s:g}, {begun_s:g} s begun: no steps from now on"
+    return ""
+
+
+def _numbers(position: Position) -> Iterator[tuple[str, Sequence[float | None], float]]:
+    """Numbers by name, and the lowest that is allowed."""
+    for name in ("load_kw", "generation_kw"):
+        for row in astuple(getattr(position, name)):
+            yield name, row, -ABSURD
+    for name in ("grid_kw", "battery_kw", "buy_per_kwh", "sell_per_kwh"):
+        yield name, getattr(position, name), -ABSURD
+    yield "stored_value_per_kwh", (position.stored_value_per_kwh,), -ABSURD
+    for name in ("soc_frac", "soc_min_frac", "soc_max_frac", "p2p_share_frac"):
+        yield name, (getattr(position, name),), 0.0
+    for name in ("import_max_kw", "export_max_kw"):
+        yield name, (getattr(position, name),), 0.0
 
 
 def mean_over(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from control.market_book import Order, Side, Step
-from control.net_position import Slot, mean_over, means, need
+from control.net_position import Slot, fault, mean_over, means, need
 from control.order_pricing import UNIT, Band, order_steps
 from control.trades import Market, Position, StoreFacts, Trade
 from control.trading_records import BookPart, Pact, SignedOrder
@@ -53,6 +53,7 @@ class Agent:
         self._rounds = Rounds(self._me, self._timeline, store, fee_per_kwh)
         self._accounts = Accounts(member)
         self._position: Position | None = None
+        self._fault = ""  # of the position
         self._problem = "no position of the house yet"
         self._ordered: dict[int, Intention] = {}
         self._buyers: dict[int, set[str]] = {}
@@ -63,8 +64,9 @@ class Agent:
 
     def step(self, position: Position) -> list[Outgoing]:
         """The house now, and what is due."""
-        self._position = position
-        self._accounts.note(position)
+        self._position, self._fault = position, fault(position)
+        if not self._fault:
+            self._accounts.note(position)
         return self.tick(position.utc_s, position.t_s)
 
     def receive(self, raw: bytes, utc_s: float, t_s: float) -> list[Outgoing]:
@@ -139,6 +141,8 @@ class Agent:
             return f"no position of the house for {t_s - position.t_s:.0f} s"
         if not position.trading:
             return "trading is switched off"
+        if self._fault:
+            return self._fault
         return position.clock_problem or self._clock.problem(epoch)
 
     def _stand_back(self, epoch: int, left_s: float, utc_s: float, t_s: float) -> list[Outgoing]:
