@@ -57,7 +57,8 @@ def decide(
     if state.t_s is None:
         state = replace(state, started_s=sample.t_s, mode_since_s=sample.t_s)
     state = estimate(site, state, sample)
-    pv_kw = free_pv_kw(site, state.estimate.pv_kw, state.pv_limit_kw)
+    plant = state.estimate
+    pv_kw = free_pv_kw(site, plant.pv_kw, state.pv_limit_kw, throttled=plant.pv_throttled)
     state = replace(state, sky=looked_at(state.sky, sample, pv_kw, site.pv_rated_kw))
     site, state = of_now(site, state)
     state = watch(site, state, sample, applied)

@@ -143,6 +143,7 @@ class Series:
     source: str  # which forecaster, and why if it is not the first choice
     skill: tuple[float | None, ...] = ()  # against persistence so far: 15 min, 1, 6, 24 h ahead
     coverage: tuple[float | None, ...] = ()  # share of outcomes between p10 and p90, as far ahead
+    shadow: str = ""  # who else forecasts, unused, and how that goes
 
 
 @dataclass(frozen=True, slots=True)

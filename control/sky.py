@@ -80,12 +80,17 @@ class Sky:
 NO_SKY = Sky()
 
 
-def free_pv_kw(site: SiteParameters, pv_kw: float | None, limit_kw: float | None) -> float | None:
-    """`pv_kw` where no limit held it back, else None."""
-    held = limit_kw is not None and limit_kw < site.pv_rated_kw
-    if pv_kw is None or (held and limit_kw is not None and pv_kw >= HELD_FRAC * limit_kw):
-        return None
-    return max(0.0, pv_kw)
+def free_pv_kw(
+    site: SiteParameters, pv_kw: float | None, limit_kw: float | None, *, throttled: bool
+) -> float | None:
+    """`pv_kw` where nothing held it back, else None.
+
+    Held back is what nears a limit below the rating, and what says so itself: on an island whose
+    battery is full the inverters give way to the frequency.
+    """
+    limited = limit_kw is not None and limit_kw < site.pv_rated_kw
+    held = limited and limit_kw is not None and (pv_kw or 0.0) >= HELD_FRAC * limit_kw
+    return None if pv_kw is None or throttled or held else max(0.0, pv_kw)
 
 
 def looked_at(sky: Sky, sample: Sample, pv_kw: float | None, rated_kw: float) -> Sky:

@@ -12,10 +12,11 @@ import json
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from control.records import Series
-from models.challenger import BASELINE, CHALLENGER, CHAMPION, judge
+from models.challenger import BASELINE, CHALLENGER, CHAMPION, judge, mean_ratio
 from models.forecaster import Forecaster
 from models.gru import sidecar
 from models.history import DAY_S, History, Target
@@ -44,6 +45,7 @@ class Watch:
         self._networked = False  # the champion's last forecast came from its network
         self._forecasters = {CHAMPION: self._champion(), BASELINE: make(NO_NETWORK)}
         self.serving, self._why = CHAMPION, ""  # why the baseline serves
+        self._scored: tuple[int, ...] = ()  # the challenger's files that the scores are of
         self._scores = self._saved_scores()
         self._forecasters[BASELINE].problem = self._why or "in shadow"
         self._seen: tuple[int, ...] | None = None  # the challenger's files, as last looked at
@@ -97,7 +99,19 @@ class Watch:
             tuple(found.get(horizon) for horizon in HORIZONS_S) if found else ()
             for found in (self._scores.skill(self.serving), self._scores.coverage())
         )
-        return Series(series.p10_kw, series.p50_kw, series.p90_kw, series.source, skill, coverage)
+        return replace(series, skill=skill, coverage=coverage, shadow=self.standing())
+
+    def standing(self) -> str:
+        """How the challenger does; empty without one."""
+        challenger = self._forecasters.get(CHALLENGER)
+        if challenger is None:
+            return ""
+        ratios = self._scores.ratios(CHALLENGER, CHAMPION)
+        said = "not scored yet"
+        if ratios:
+            days = self._scores.days(CHALLENGER)
+            said = f"RMSE {mean_ratio(ratios):.3f} of the champion's in {days:.1f} days"
+        return f"challenger {challenger.network_name}: {said}"
 
     def _settle(self, history: History) -> None:
         """Judge what was said for the intervals that ended since the last time."""
@@ -144,7 +158,9 @@ class Watch:
             return
         self._seen = seen
         had = self._forecasters.pop(CHALLENGER, None)
-        self._scores.forget(CHALLENGER)
+        if seen != self._scored:
+            self._scores.forget(CHALLENGER)
+            self._scored = seen
         if not seen:
             if had is not None:
                 self._tell("the challenger is gone")
@@ -197,7 +213,7 @@ class Watch:
         self._forecasters[CHAMPION] = self._forecasters.pop(CHALLENGER)
         for name in (CHAMPION, CHALLENGER):
             self._scores.forget(name)
-        self._seen = ()
+        self._seen = self._scored = ()
 
     def _champion(self) -> Forecaster:
         path = self._path(CHAMPION)
@@ -232,8 +248,9 @@ class Watch:
             if plain.get("serving") == BASELINE:
                 self.serving = BASELINE
                 self._why = str(plain.get("why", "the network did worse"))
+            self._scored = tuple(int(part) for part in plain.get("challenger", []))
             return made
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             self._tell(f"{path}: {error}: scores begin anew")
             return Scores()
 
@@ -245,7 +262,14 @@ class Watch:
         partial = path.with_suffix(".part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps({**self._scores.plain(), "serving": self.serving, "why": self._why})
+            text = json.dumps(
+                {
+                    **self._scores.plain(),
+                    "serving": self.serving,
+                    "why": self._why,
+                    "challenger": self._scored,
+                }
+            )
             partial.write_text(text, encoding="utf-8")
             os.replace(partial, path)
         except OSError as error:

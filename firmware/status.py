@@ -314,6 +314,8 @@ def _forecast(advice: Advice, now_s: float) -> dict[str, Any] | None:
         "load_skill": forecast.load.skill,
         "pv_coverage": forecast.pv.coverage,
         "load_coverage": forecast.load.coverage,
+        "pv_shadow": forecast.pv.shadow,
+        "load_shadow": forecast.load.shadow,
     }
 
 

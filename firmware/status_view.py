@@ -141,6 +141,8 @@ def _forecast(forecast: Document, name: str) -> str:
         said.append(f"RMSE {_percents(skill)} lower than persistence's")
     if coverage:
         said.append(f"{_percents(coverage)} of outcomes inside p10..p90")
+    if forecast[f"{name}_shadow"]:
+        said.append(f"in shadow {forecast[f'{name}_shadow']}")
     return ", ".join(said)
 
 

@@ -130,9 +130,9 @@ def checkpoint_from_text(text: str) -> Checkpoint:
 def cycle_values(state: State, sample: Sample, pv_rated_kw: float) -> Values:
     """One cycle's values in the order of COLUMNS."""
     plant, limit_kw = state.estimate, state.pv_limit_kw
-    held = False
+    held = plant.pv_throttled  # by its limit, or on an island by the frequency
     if limit_kw is not None and plant.pv_kw is not None:
-        held = limit_kw < pv_rated_kw and plant.pv_kw >= CURTAILING_FRAC * limit_kw
+        held |= limit_kw < pv_rated_kw and plant.pv_kw >= CURTAILING_FRAC * limit_kw
     return (
         plant.pv_kw,
         plant.wind_kw,

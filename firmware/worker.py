@@ -215,6 +215,7 @@ class Worker:
             made.source,
             made.skill,
             made.coverage,
+            made.shadow,
         )
 
     def _warm_start(self, instance: Instance, situation: Situation) -> Schedule | None:

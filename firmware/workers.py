@@ -17,6 +17,7 @@ from control.records import (
     Severity,
 )
 from control.site import SiteParameters
+from control.sky import free_pv_kw
 from control.state import Mode, State
 from control.trades import NO_MARKET, Market, Trade
 from firmware.config import Site
@@ -121,10 +122,11 @@ class Workers(Supervised[Advice]):
 
     def _available_pv(self, sample: Sample, state: State) -> float | None:
         """PV power as it would be without a limit: curtailed power is not the weather."""
-        pv_kw, limit_kw = state.estimate.pv_kw, state.pv_limit_kw
-        rated_kw = self._parameters.pv_rated_kw
-        if pv_kw is None or limit_kw is None or limit_kw >= rated_kw or pv_kw < 0.9 * limit_kw:
-            return pv_kw
+        plant, site = state.estimate, self._parameters
+        pv_kw, rated_kw = plant.pv_kw, site.pv_rated_kw
+        free_kw = free_pv_kw(site, pv_kw, state.pv_limit_kw, throttled=plant.pv_throttled)
+        if pv_kw is None or free_kw is not None:
+            return free_kw
         sun = sample.irradiance_w_m2.good if sample.irradiance_w_m2 else None
         return None if sun is None else max(pv_kw, rated_kw * PV_YIELD_FRAC * sun / 1000.0)
 

@@ -25,11 +25,11 @@ class Verdict:
 
 def judge(scores: Scores, serving: str) -> Verdict:
     """Decide by the scores. Switching back and forth is damped by different thresholds."""
-    lately = _mean(scores.ratios(CHAMPION, BASELINE, "fast"))
+    lately = mean_ratio(scores.ratios(CHAMPION, BASELINE, "fast"))
     known = scores.days(CHAMPION, "fast") >= DRIFT_DAYS
     if scores.days(CHALLENGER) >= TRIAL_DAYS and scores.days(CHAMPION) >= TRIAL_DAYS:
         against = scores.ratios(CHALLENGER, CHAMPION)
-        mean, worst = _mean(against), max(against.values(), default=math.inf)
+        mean, worst = mean_ratio(against), max(against.values(), default=math.inf)
         if mean < BETTER and worst < NOWHERE_WORSE:
             return Verdict(CHAMPION, True, f"the challenger takes over: RMSE {mean:.2f} of before")
     if serving == CHAMPION and known and lately > DRIFT:
@@ -42,7 +42,7 @@ def judge(scores: Scores, serving: str) -> Verdict:
     return Verdict(serving)
 
 
-def _mean(ratios: dict[str, float]) -> float:
+def mean_ratio(ratios: dict[str, float]) -> float:
     """Geometric mean; NaN where nothing is known."""
     values = [max(value, 1e-9) for value in ratios.values()]
     return math.exp(sum(map(math.log, values)) / len(values)) if values else math.nan

@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 
 DAY_S = 86_400
 GRID_STEPS_S = (300, 900, 1800, 3600)
+HELD = "curtailed_frac"  # of an interval: what PV gave then is not the weather's
 # Names of value columns per target; a column named `<anything>_<name>` will do as well.
 COLUMNS: dict[str, tuple[str, ...]] = {"pv": ("pv_kw", "ghi_w_m2"), "load": ("load_kw",)}
 
@@ -95,7 +96,8 @@ def format_utc(utc_s: int) -> str:
 def read_history(path: Path, target: Target, column: str | None = None) -> tuple[History, str]:
     """Read a CSV or gzip CSV whose first column is `ts_utc`; returns it with the column's name.
 
-    Rows that are missing altogether count as missing values. Raises HistoryError.
+    Rows that are missing altogether count as missing values, as does PV power while a limit held it
+    down (a column `curtailed_frac` above 0, as `nanogrid export` writes it). Raises HistoryError.
     """
     try:
         raw = path.read_bytes()
@@ -106,7 +108,8 @@ def read_history(path: Path, target: Target, column: str | None = None) -> tuple
     try:
         header = [name.strip() for name in next(rows, [])]
         name = _value_column(path, header, target, column)
-        times, values = _parse_rows(path, rows, header.index(name))
+        held = header.index(HELD) if HELD in header and name.endswith("pv_kw") else None
+        times, values = _parse_rows(path, rows, header.index(name), held)
     except csv.Error as error:
         raise HistoryError(f"{path}, line {rows.line_num}: {error}") from error
     return _on_grid(path, times, values), name
@@ -158,8 +161,9 @@ def _value_column(path: Path, header: list[str], target: Target, column: str | N
 
 
 def _parse_rows(
-    path: Path, rows: Iterator[list[str]], column: int
+    path: Path, rows: Iterator[list[str]], column: int, held: int | None
 ) -> tuple[list[int], list[float]]:
+    """Times and values; NaN where the cell is empty or the column `held` is above 0."""
     times: list[int] = []
     values: list[float] = []
     for number, row in enumerate(rows, 2):
@@ -175,13 +179,20 @@ def _parse_rows(
             raise HistoryError(
                 f"{path}, line {number}: {row[0]} does not come after the row before"
             )
-        cell = row[column].strip() if column < len(row) else ""
-        try:
-            values.append(float(cell) if cell else np.nan)
-        except ValueError as error:
-            raise HistoryError(f"{path}, line {number}: not a number: {cell!r}") from error
+        value = _number(path, number, row, column)
+        is_held = held is not None and _number(path, number, row, held) > 0.0  # not for NaN
+        values.append(np.nan if is_held else value)
         times.append(time_s)
     return times, values
+
+
+def _number(path: Path, line: int, row: list[str], column: int) -> float:
+    """A cell's value, NaN for an empty or missing one."""
+    cell = row[column].strip() if column < len(row) else ""
+    try:
+        return float(cell) if cell else np.nan
+    except ValueError as error:
+        raise HistoryError(f"{path}, line {line}: not a number: {cell!r}") from error
 
 
 def _on_grid(path: Path, times: list[int], values: list[float]) -> History:

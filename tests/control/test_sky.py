@@ -83,13 +83,12 @@ def test_what_is_kept_is_bounded_and_gaps_are_no_harm(build: Any) -> None:
 
 
 def test_a_limit_does_not_look_like_a_cloud(build: Any) -> None:
-    site = build.site()
-    assert free_pv_kw(site, 2.0, None) == 2.0
-    assert free_pv_kw(site, 2.0, 6.0) == 2.0
-    assert free_pv_kw(site, 2.0, 2.1) is None
-    assert free_pv_kw(site, 1.0, 2.1) == 1.0
-    assert free_pv_kw(site, None, 2.1) is None
-    assert free_pv_kw(site, -0.1, None) == 0.0
+    def free(pv_kw: float | None, limit_kw: float | None, throttled: bool = False) -> float | None:
+        return free_pv_kw(build.site(), pv_kw, limit_kw, throttled=throttled)
+
+    assert (free(2.0, None), free(2.0, 6.0), free(1.0, 2.1)) == (2.0, 2.0, 1.0)
+    assert (free(2.0, 2.1), free(None, 2.1), free(2.0, None, throttled=True)) == (None, None, None)
+    assert free(-0.1, None) == 0.0
 
 
 def test_replayed_samples_make_the_same_sky(build: Any) -> None:

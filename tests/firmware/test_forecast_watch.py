@@ -1,6 +1,7 @@
 """Forecasters in service: scored, challenged, replaced, and what lies on disk."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -102,6 +103,28 @@ def test_a_challenger_is_taken_up_and_takes_over(tmp_path: Path) -> None:
     assert watch.forecast(History(START, 900, np.ones(96)), 1).p50_kw == (1.1,)
     again = _watch(tmp_path, champion=1.4, challenger=1.1)
     assert again.forecast(History(START, 900, np.ones(96)), 1).p50_kw == (1.1,)
+
+
+def test_the_trial_goes_on_after_a_restart_and_status_shows_it(tmp_path: Path) -> None:
+    path = _put(tmp_path)
+    events = []
+    for day in range(0, 18, 3):  # a restart every third day
+        watch = _watch(tmp_path, champion=1.4, challenger=1.1)
+        events += _live(watch, 3, begin_day=day)
+        standing = watch.standing()
+        assert not standing or standing.startswith("challenger constant: RMSE 0.6")
+    assert any("takes over" in text for text in events)
+    assert standing == ""
+    assert not path.exists()
+
+
+def test_another_challenger_begins_anew(tmp_path: Path) -> None:
+    path = _put(tmp_path)
+    _live(_watch(tmp_path, champion=1.4, challenger=1.1), 3)
+    os.utime(path, ns=(0, 0))
+    watch = _watch(tmp_path, champion=1.4, challenger=1.1)
+    _live(watch, 0.05, begin_day=3)
+    assert watch.standing().endswith("in 0.0 days")
 
 
 def test_a_challenger_that_has_gone_is_dropped(tmp_path: Path) -> None:

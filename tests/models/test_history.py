@@ -54,6 +54,18 @@ def test_offsets_across_a_clock_change_are_one_grid(tmp_path: Path) -> None:
     np.testing.assert_array_equal(history.values, [1, 2, 3])
 
 
+def test_pv_that_a_limit_held_down_is_not_known(tmp_path: Path) -> None:
+    rows = ["ts_utc,pv_kw,load_kw,curtailed_frac"]
+    cells = ("3,1,0", "2,1,0.1", "3,1,", ",1,0")
+    rows += [f"2024-06-01T00:{15 * n:02d}:00Z,{cell}" for n, cell in enumerate(cells)]
+    path = _file(tmp_path, "\n".join(rows))
+    np.testing.assert_array_equal(read_history(path, "pv")[0].values, [3.0, np.nan, 3.0, np.nan])
+    np.testing.assert_array_equal(read_history(path, "load")[0].values, [1.0] * 4)
+    path.write_text("\n".join([*rows, "2024-06-01T01:00:00Z,1,1,much"]))
+    with pytest.raises(HistoryError, match="line 6: not a number: 'much'"):
+        read_history(path, "pv")
+
+
 def test_prefixed_columns_and_irradiance(tmp_path: Path) -> None:
     rows = ROWS.replace("load_kw", "h06_pv_kw")
     assert read_history(_file(tmp_path, rows), "pv")[1] == "h06_pv_kw"
