@@ -22,7 +22,9 @@ LONG_HALF_DAYS = 28.0
 WEEKS_HALF_DAYS = 21.0
 RECENT_DAYS = 2
 LIT_DAYS = 5
-GROUP_ORIGINS = 256
+BRIGHT_DAYS = 10
+PROFILE_SMOOTH_S = 3600.0
+GROUP_ORIGINS = 96
 GROUP_S = 20 * DAY_S
 
 
@@ -35,9 +37,11 @@ class Past:
     """
 
     step_s: int
+    origin_utc_s: NDArray[np.int64]  # (B,)
     recent: Floats  # cleaned values
     recent_top: Floats  # the envelope at that time
     recent_mean: Floats  # the same-clock mean at that time
+    recent_profile: Floats  # `profile` at that time
     top: Floats  # mean of the largest three (fewer on young sites) of 28 days
     mean: Floats
     spread: Floats  # standard deviation
@@ -49,7 +53,9 @@ class Past:
     long: Floats  # mean of 13 weeks that forgets half in four weeks
     weeks: Floats  # mean of the same weekday of 13 weeks
     fresh_weeks: Floats  # the same, forgetting half in three weeks
+    profile: Floats  # the same drawn to `long` where weeks are few, smoothed over neighbours
     lit: Floats  # largest of the last five days
+    bright: Floats  # largest of the last ten days
     days: Floats
 
     @property
@@ -85,11 +91,15 @@ def look_back(
     month = np.concatenate([[0.0], np.cumsum(np.isfinite(values))])
     held = month[origins] - month[origins - WINDOW_DAYS * per_day]
     fill = {name: _filled(clock[name][ahead - first], step_s) for name in AHEAD}
+    fill["profile"] = smoothed(fill["profile"], step_s, PROFILE_SMOOTH_S)
+    days = _filled(clock["profile"][back - first].reshape(-1, per_day), step_s)
     return Past(
         step_s=step_s,
+        origin_utc_s=origins_utc_s,
         recent=values[back],
         recent_top=clock["top"][back - first],
         recent_mean=clock["mean"][back - first],
+        recent_profile=smoothed(days, step_s, PROFILE_SMOOTH_S).reshape(back.shape),
         days=held / per_day,
         **fill,
     )
@@ -108,7 +118,10 @@ def neighbours(origins_utc_s: NDArray[np.int64]) -> list[NDArray[np.intp]]:
 
 
 FADING = ("fresh", "long", "weeks", "fresh_weeks")
-AHEAD = ("top", "mean", "spread", "low", "high", "week", "last_week", "lit", *FADING)
+AHEAD = (
+    *("top", "mean", "spread", "low", "high", "week", "last_week", "lit", "bright", "profile"),
+    *FADING,
+)
 
 
 def _same_clock(values: Floats, per_day: int, first: int, last: int) -> dict[str, Floats]:
@@ -139,11 +152,15 @@ def _same_clock(values: Floats, per_day: int, first: int, last: int) -> dict[str
     weekly = lags[::7]  # the first is 28 days ago
     found["week"], found["last_week"] = _mean_known(weekly), weekly[-1].copy()
     found["lit"] = np.fmax.reduce(lags[-LIT_DAYS:], axis=0)
+    found["bright"] = np.fmax.reduce(lags[-BRIGHT_DAYS:], axis=0)
     return found | _fading_means(values, per_day, first, last)
 
 
 def _fading_means(values: Floats, per_day: int, first: int, last: int) -> dict[str, Floats]:
-    """Weighted means of the same clock time; lag by lag, so that no bit depends on the span."""
+    """Weighted means of the same clock time; lag by lag, so that no bit depends on the span.
+
+    "profile" counts `long` like one value of the eve of the weeks.
+    """
     known = np.isfinite(values)
     zeroed = np.where(known, values, 0.0)
     sums, weights = (np.zeros((len(FADING), last - first)) for _ in range(2))
@@ -153,7 +170,10 @@ def _fading_means(values: Floats, per_day: int, first: int, last: int) -> dict[s
             sums[index] += shares[index] * zeroed[span]
             weights[index] += shares[index] * known[span]
     means = np.where(weights > 0, sums / np.maximum(weights, 1e-12), np.nan)
-    return dict(zip(FADING, means, strict=True))
+    found = dict(zip(FADING, means, strict=True))
+    habit = FADING.index("fresh_weeks")
+    found["profile"] = (sums[habit] + found["long"]) / (weights[habit] + 1.0)
+    return found
 
 
 def _lag_shares() -> Floats:

@@ -1,7 +1,7 @@
 """What a site's own record says about the network's errors: a linear correction, kept in check.
 
-Per lead, the error is regressed on how far simple forecasts lie from the network's answer and on
-the network's own flat inputs in its unit. It is Bayesian least squares: every weight is expected to
+Per lead, the error is regressed on the clues of `models/clues.py` and on the network's own flat
+inputs in its unit. It is Bayesian least squares: every weight is expected to
 be 0 within a narrow width, so that the record has to outweigh the network; old days fade. Practice
 forecasts are corrected by what was known before they were made, and a correction that did not pay
 there is scaled down (a plain refit per site can be far worse than none).
@@ -16,7 +16,6 @@ from models.history import Floats, Target
 
 # Leads in quarter hours at which weights are fitted; in between linearly.
 KNOTS = (1, 2, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96)
-OFFSET_STD = {"pv": 0.2, "load": 0.3}
 FLAT_STD = {"pv": 0.03, "load": 0.06}
 RECORD_HALF_DAYS = 240.0
 CHECK_HALF_DAYS = 56.0
@@ -24,6 +23,7 @@ CHECK_STD = 0.3  # of the share of the correction that is used, before the recor
 LEAST_DAYS = 3.5
 INDEPENDENT_S = 43_200.0  # errors of a lead are worth so many seconds / lead a day
 QUARTER_S = 900
+FAINT_FRAC = 0.1  # of the day's largest unit
 LEAST_NOISE_FRAC = 0.2  # of the uncorrected error: a fit on little data looks too good
 
 
@@ -35,47 +35,55 @@ def knot_leads(step_s: int) -> NDArray[np.intp]:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What a correction of B forecasts is made of."""
+    """What a correction of B forecasts at L leads is made of."""
 
-    offsets: Floats  # (S, B, D) simple forecasts minus the network's centre, 0 where unknown
+    clues: Floats  # (E, B, L) in the unit of the history
     flat: Floats  # (B, F) the network's flat inputs, with a column of ones
-    unit: Floats  # (B, D) the network's unit
+    unit: Floats  # (B, L) the network's unit
 
     def rows(self, rows: slice | NDArray[np.bool_]) -> "Material":
         """What belongs to some of the forecasts."""
-        return Material(self.offsets[:, rows], self.flat[rows], self.unit[rows])
+        return Material(self.clues[:, rows], self.flat[rows], self.unit[rows])
 
-    def design(self, leads: NDArray[np.intp]) -> Floats:
-        """Regressors (K, B, S + F) at some leads."""
-        units = self.unit[:, leads].T[:, :, None]
-        offsets = np.moveaxis(self.offsets[:, :, leads], (0, 1, 2), (2, 1, 0))
-        return np.asarray(np.concatenate([offsets, units * self.flat], axis=2))
+    def design(self) -> Floats:
+        """Regressors (L, B, E + F)."""
+        clues = np.moveaxis(self.clues, (0, 1, 2), (2, 1, 0))
+        return np.asarray(np.concatenate([clues, self.unit.T[:, :, None] * self.flat], axis=2))
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
     """A fitted correction: one row of weights per knot."""
 
-    rows: Floats  # (K, S + F)
+    rows: Floats  # (K, E + F)
     leads: NDArray[np.intp]  # (K,)
 
     def apply(self, material: Material) -> Floats:
-        """Return the correction (B, D); a row does not depend on the rows beside it."""
-        simple, per_day = len(material.offsets), material.unit.shape[1]
-        spread = np.stack([np.interp(np.arange(per_day), self.leads, k) for k in self.rows.T])
-        made = material.unit * np.einsum("bf,fd->bd", material.flat, spread[simple:])
-        for offset, weight in zip(material.offsets, spread[:simple], strict=True):
-            made += weight * offset
+        """Return the correction (B, D); a row does not depend on the rows beside it.
+
+        `material` is at all leads of the day.
+        """
+        count, per_day = len(material.clues), material.unit.shape[1]
+        between = [np.interp(np.arange(per_day), self.leads, k) for k in np.eye(len(self.leads))]
+        spread = self.rows.T @ np.stack(between)
+        made = material.unit * np.einsum("bf,fd->bd", material.flat, spread[count:])
+        for clue, weight in zip(material.clues, spread[:count], strict=True):
+            made += weight * clue
         return np.asarray(made)
 
 
 class Correction:
-    """Sums over a site's record, day by day; `weights` is what they teach."""
+    """Sums over a site's record, day by day; `weights` is what they teach.
 
-    def __init__(self, target: Target, simple: int, flat: int, step_s: int) -> None:
+    `widths` says how large the weight of each clue is expected to be, `flat` how many flat inputs
+    there are.
+    """
+
+    def __init__(self, target: Target, widths: Floats, flat: int, step_s: int) -> None:
         self.leads = knot_leads(step_s)
-        size, knots = simple + flat, len(self.leads)
-        self._std = np.r_[np.full(simple, OFFSET_STD[target]), np.full(flat, FLAT_STD[target])]
+        size, knots = len(widths) + flat, len(self.leads)
+        self._even = target == "load"
+        self._std = np.r_[widths, np.full(flat, FLAT_STD[target])]
         ends = (self.leads + 1) * step_s
         self._per_day = np.clip(INDEPENDENT_S / ends, 1.0, 24.0) / 24.0  # of hourly forecasts
         self._gram, self._moment = np.zeros((knots, size, size)), np.zeros((knots, size))
@@ -103,28 +111,35 @@ class Correction:
         return Weights(self.share[:, None] * self._rows, self.leads)
 
     def absorb(self, material: Material, error: Floats) -> Floats:
-        """Take in one day's practice: errors (B, D) of the network's centre, NaN where unknown.
+        """Take in one day's practice: errors (B, K) of the network's centre, NaN where unknown.
 
-        Returns what was left of the errors at the knots (B, K) after the correction known before.
+        Both at the knots. Returns what was left of the errors after the correction known before.
         """
-        design = material.design(self.leads)
-        wanted = error[:, self.leads].T
-        known = np.isfinite(wanted)
+        design = material.design()
+        known = np.isfinite(error.T)
+        weight = np.where(known, self._weight(material.unit).T, 0.0)
         design = np.where(known[:, :, None], design, 0.0)
-        wanted = np.where(known, wanted, 0.0)
+        wanted = np.where(known, error.T, 0.0)
         made = np.einsum("kbj,kj->kb", design, self._rows)
         left = np.where(known, wanted - self.share[:, None] * made, np.nan)
         if self._rows.any():
-            sums = [wanted * made, made**2, (wanted - made) ** 2, known]
+            sums = [weight * s for s in (wanted * made, made**2, (wanted - made) ** 2)]
             fade = 0.5 ** (1 / CHECK_HALF_DAYS)
-            self._check = fade * self._check + np.stack([s.sum(axis=1) for s in sums])
+            self._check = fade * self._check + np.stack([s.sum(axis=1) for s in (*sums, known)])
         fade = 0.5 ** (1 / RECORD_HALF_DAYS)
-        turned = np.swapaxes(design, 1, 2)
+        turned = np.swapaxes(design * weight[:, :, None], 1, 2)
         self._gram = fade * self._gram + turned @ design
         self._moment = fade * self._moment + (turned @ wanted[:, :, None])[:, :, 0]
-        self._squares = fade * self._squares + (wanted**2).sum(axis=1)
+        self._squares = fade * self._squares + (weight * wanted**2).sum(axis=1)
         self._count = fade * self._count + known.sum(axis=1)
         return left.T
+
+    def _weight(self, unit: Floats) -> Floats:
+        """Weights of squared errors (B, K): PV errs in proportion to the sun, which says less."""
+        if self._even:
+            return np.ones_like(unit)
+        faintest = FAINT_FRAC * unit.max(axis=1, keepdims=True)
+        return np.asarray(1.0 / np.maximum(np.maximum(unit, faintest), 1e-9))
 
     def refit(self) -> None:
         """Solve for the weights anew."""

@@ -199,7 +199,7 @@ class Forecaster:
         Also says which rows were adjusted.
         """
         out = np.stack([answer.low, answer.middle, answer.high])
-        made = on_site.material(past, self.target, answer)
+        made, _ = on_site.material(past, self.target, answer, np.arange(past.per_day))
         adjusted = np.zeros(len(origins), dtype=bool)
         days = origins // DAY_S
         for day in np.unique(days):

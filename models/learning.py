@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from models import baselines
 from models.baselines import Past
 from models.cleaning import cleaned
-from models.correction import Correction, Material, Weights, with_ones
+from models.clues import clues
+from models.correction import Correction, Material, Weights, knot_leads, with_ones
 from models.history import DAY_S, Floats, History, Target
 
 Three = tuple[Floats, Floats, Floats]
@@ -71,28 +72,24 @@ class Adjustment:
         return low, middle, middle + self.above * (answer.high - answer.middle)
 
 
-def material(past: Past, target: Target, answer: Answer) -> Material:
-    """What the correction is made of: the simple forecasts and the network's flat inputs."""
-    simple = [past.mean, baselines.yesterday(past)]
-    if target == "pv":
-        now = baselines.clearness(past, past.step_s)
-        simple += [baselines.clear_sky_persistence(past), past.top * now[:, None]]
-    else:
-        simple += [baselines.persistence(past), past.last_week, past.week]
-    simple += [past.fresh, past.long, past.weeks, past.fresh_weeks]
-    offsets = np.stack(simple) - answer.middle
-    return Material(
-        np.where(np.isfinite(offsets), offsets, 0.0), with_ones(answer.flat), answer.unit
-    )
+def material(
+    past: Past, target: Target, answer: Answer, leads: NDArray[np.intp]
+) -> tuple[Material, Floats]:
+    """What the correction is made of at some leads, and the widths of the clues' weights."""
+    unit = answer.unit[:, leads]
+    found = clues(past, target, answer.middle[:, leads], unit, leads)
+    return Material(found.values, with_ones(answer.flat), unit), found.widths
 
 
 @dataclass(frozen=True, slots=True)
 class Practice:
-    """A week of practice forecasts and what came."""
+    """A week of practice forecasts and what came, at the correction's knots."""
 
-    answer: Answer
     material: Material
-    error: Floats  # (N, D) outcome minus centre, NaN where either is unknown
+    widths: Floats
+    half_low: Floats  # (N, K) of the band
+    half_high: Floats
+    error: Floats  # (N, K) outcome minus centre, NaN where either is unknown
 
 
 class Learner:
@@ -143,18 +140,16 @@ class Learner:
         week, first = divmod(day * PRACTICES_PER_DAY, PRACTICES_PER_WEEK)
         practice = self._practice(week)
         rows = slice(first, first + PRACTICES_PER_DAY)
-        error, given = practice.error[rows], practice.answer
+        error = practice.error[rows]
         if not np.isfinite(error).any():
             return
         made = practice.material.rows(rows)
         if self._correction is None:
-            sizes = len(made.offsets), made.flat.shape[1]
-            self._correction = Correction(self._target, *sizes, self._history.step_s)
+            flat = made.flat.shape[1]
+            self._correction = Correction(self._target, practice.widths, flat, self._history.step_s)
         left = self._correction.absorb(made, error)
-        leads = self._correction.leads
-        half_low = (given.middle - given.low)[rows][:, leads]
-        half_high = (given.high - given.middle)[rows][:, leads]
-        self._band.add(left, half_low, half_high, leads)
+        half_low, half_high = practice.half_low[rows], practice.half_high[rows]
+        self._band.add(left, half_low, half_high, self._correction.leads)
         self._refit_days += 1
         if self._correction.days < YOUNG_DAYS or self._refit_days >= REFIT_DAYS:
             self._correction.refit()
@@ -168,8 +163,12 @@ class Learner:
             origins = self._origins(week * PRACTICES_PER_WEEK + np.arange(PRACTICES_PER_WEEK))
             past = baselines.look_back(self._history, origins, self._target, self._capacity)
             answer = self._predict(past)
-            error = self._outcomes(origins) - answer.middle
-            self._week = (week, Practice(answer, material(past, self._target, answer), error))
+            leads = knot_leads(self._history.step_s)
+            low, middle, high = (q[:, leads] for q in (answer.low, answer.middle, answer.high))
+            made, widths = material(past, self._target, answer, leads)
+            error = self._outcomes(origins)[:, leads] - middle
+            practice = Practice(made, widths, middle - low, high - middle, error)
+            self._week = (week, practice)
         return self._week[1]
 
     def _outcomes(self, origins: NDArray[np.int64]) -> Floats:

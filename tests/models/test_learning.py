@@ -16,16 +16,22 @@ def _day(rng: np.random.Generator, good_std: float) -> tuple[Material, Floats]:
     network = truth + rng.normal(0, 1.0, truth.shape)
     good = truth + rng.normal(0, good_std, truth.shape)
     useless = rng.normal(0, 3.0, truth.shape)
-    offsets = np.stack([good, useless]) - network
+    clues = np.stack([good, useless]) - network
     flat = with_ones(rng.normal(0, 1.0, (HOURS, 3)))
-    return Material(offsets, flat, np.ones(truth.shape)), truth - network
+    return Material(clues, flat, np.ones(truth.shape)), truth - network
+
+
+def _at_knots(material: Material, error: Floats) -> tuple[Material, Floats]:
+    leads = knot_leads(3600)
+    clues, unit = material.clues[:, :, leads], material.unit[:, leads]
+    return Material(clues, material.flat, unit), error[:, leads]
 
 
 def _taught(days: int, good_std: float = 0.1) -> tuple[Correction, np.random.Generator]:
     rng = np.random.default_rng(0)
-    correction = Correction("load", simple=2, flat=4, step_s=3600)
+    correction = Correction("load", np.full(2, 0.3), flat=4, step_s=3600)
     for _ in range(days):
-        correction.absorb(*_day(rng, good_std))
+        correction.absorb(*_at_knots(*_day(rng, good_std)))
         correction.refit()
     return correction, rng
 
@@ -42,10 +48,10 @@ def test_the_better_forecast_gets_the_weight() -> None:
 
 def test_a_perfect_network_is_left_alone() -> None:
     rng = np.random.default_rng(0)
-    correction = Correction("pv", simple=2, flat=4, step_s=3600)
+    correction = Correction("pv", np.full(2, 0.2), flat=4, step_s=3600)
     for _ in range(20):
         material, error = _day(rng, 0.1)
-        correction.absorb(material, 0.0 * error)
+        correction.absorb(*_at_knots(material, 0.0 * error))
         correction.refit()
     assert np.abs(correction.weights.rows).max() < 1e-9
 
@@ -55,7 +61,7 @@ def test_a_correction_that_does_not_pay_is_taken_back() -> None:
     assert (correction.share > 0.8).all()
     for _ in range(40):  # from now on the truth goes against what was learnt
         material, error = _day(rng, 0.1)
-        correction.absorb(material, -0.5 * error)
+        correction.absorb(*_at_knots(material, -0.5 * error))
     assert (correction.share < 0.5).all()
     assert (correction.share >= 0.0).all()
 
@@ -64,7 +70,7 @@ def test_too_little_practice_teaches_nothing() -> None:
     correction, rng = _taught(3)
     assert not correction.weights.rows.any()
     material, error = _day(rng, 0.1)
-    correction.absorb(material, np.full_like(error, np.nan))
+    correction.absorb(*_at_knots(material, np.full_like(error, np.nan)))
     assert correction.days == pytest.approx(3.0, abs=0.1)
 
 
@@ -72,7 +78,7 @@ def test_what_is_left_is_judged_with_what_was_known_before() -> None:
     correction, rng = _taught(10)
     before = correction.weights
     material, error = _day(rng, 0.1)
-    left = correction.absorb(material, error)
+    left = correction.absorb(*_at_knots(material, error))
     leads = knot_leads(3600)
     expected = (error - before.apply(material))[:, leads]
     np.testing.assert_allclose(left, expected, atol=1e-12)
