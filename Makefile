@@ -6,7 +6,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .PHONY: help demo test venv dev format lint clean
 help:
-	@echo "make demo   one day of one nano-grid through the real loop, report in out/demo/"
+	@echo "make demo   one day of three neighbours who trade, through their real loops; report in out/demo/"
 	@echo "make test   format, lint, types, import contracts, tests"
 	@echo "make venv   .venv with the nanogrid command"
 	@echo "make test-homeassistant"
@@ -36,7 +36,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 demo: venv
-	$(BIN)/nanogrid hil run hil/scenarios/demo.toml --speed max --report out/demo
+	$(BIN)/nanogrid hil run hil/scenarios/streets/three.toml --speed max --report out/demo
 
 .PHONY: system-packages
 system-packages:

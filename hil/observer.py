@@ -9,7 +9,7 @@ from hil.plant import Energy, Plant, PlantState
 from hil.result import Happening, Result
 from hil.score import HOUR_S, Ledger, Violations, balance_error_frac
 from hil.trace import ControllerTrace, Means, rule_based_values, truth_values
-from hil.world import World
+from hil.world import Watcher, World
 
 POINT_S = 60.0
 
@@ -27,6 +27,7 @@ class Observer:
         self._truth, self._rules = Means(POINT_S), Means(POINT_S)
         self.controller = ControllerTrace(POINT_S)
         self._rule_based = self._start_rule_based()
+        self.rule_watchers: list[Watcher] = []  # of the rule-based controller's plant
         self._next_decision_s = 0.0
         self._rule_controls = self._rule_based.controls(0.0)
         world.watchers.append(self._watch)
@@ -50,6 +51,8 @@ class Observer:
         other = self._rule_based.plant.step(dt_s, state.weather, state.load_kw, self._rule_controls)
         self.rule_ledger.update(other, utc_s, dt_s)
         self._rules.add(utc_s, dt_s, rule_based_values(other, self.rule_ledger))
+        for watch in self.rule_watchers:
+            watch(other, utc_s, dt_s)
 
     def glance(self) -> str:
         """The plant now, in a few words."""

@@ -20,6 +20,7 @@ class RanHouse:
     folder: Path
     observer: Observer
     meter: Meter
+    rule_meter: Meter  # of the rule-based controller's plant
     statistics: Mapping[str, Any]
 
     @property
@@ -38,6 +39,8 @@ class House:
         self.observer = Observer(self.world)
         self.meter = Meter(slot_s)
         self.world.watchers.append(self.meter.watch)
+        self.rule_meter = Meter(slot_s)
+        self.observer.rule_watchers.append(self.rule_meter.watch)
 
     def history(self) -> Path | None:
         """The days before, in a file for the forecasters."""
@@ -51,4 +54,4 @@ class House:
 
     def ran(self, statistics: Mapping[str, Any]) -> RanHouse:
         """What is left of it."""
-        return RanHouse(self.folder, self.observer, self.meter, statistics)
+        return RanHouse(self.folder, self.observer, self.meter, self.rule_meter, statistics)

@@ -28,7 +28,8 @@ from hil.street_references import (
     without_trade,
 )
 from hil.street_result import Given, MarketVerdict, Outcome, StreetResult
-from hil.street_slots import TITLE, play
+from hil.street_slots import play
+from hil.street_slots_file import write_slots
 
 Progress = Callable[[float, Glance], None]  # seconds simulated
 
@@ -77,9 +78,9 @@ def run_street(
     else:
         ran, messages = run_street_lockstep(street, folders, speed.multiple, progress)
     read = read_ledgers({name: path / "trading" / "ledger.db" for name, path in folders.items()})
-    meters = {name: house.meter for name, house in ran.items()}
-    given, outcome, verdict = measured(street, meters, read, TITLE)
-    result = judged(street, given, outcome, replace(verdict, messages=messages))
+    found = measured(street, ran, read)
+    verdict = replace(found.verdict, messages=messages)
+    result = judged(street, found.given, found.ran, found.alone, verdict)
     houses = {
         name: _house(result, index, house, speed, time.monotonic() - began)
         for index, (name, house) in enumerate(ran.items())
@@ -146,7 +147,7 @@ def run_slots(street: LoadedStreet, folder: Path, progress: Progress) -> dict[st
         ran = by_swarm(given, street.head.seed)
     else:
         ran = _planned(street, given, past, progress)
-    result = judged(street, given, ran, MarketVerdict())
+    result = judged(street, given, ran, without_trade(given), MarketVerdict())
     houses = {name: house_figures(result, index) for index, name in enumerate(given.names)}
     summary = street_figures(result) | {
         "cost": result.ran.cost,
@@ -171,11 +172,11 @@ def _planned(street: LoadedStreet, given: Given, past: Past, progress: Progress)
 
 
 def judged(
-    street: LoadedStreet, given: Given, ran: Outcome, verdict: MarketVerdict
+    street: LoadedStreet, given: Given, ran: Outcome, alone: Outcome, verdict: MarketVerdict
 ) -> StreetResult:
     """A run beside what the street would have done otherwise, and the bound."""
     site = next(iter(street.houses.values())).site.site
-    others = [without_trade(given), with_trade(given), with_leftovers(given)]
+    others = [alone, with_trade(given), with_leftovers(given)]
     if street.head.strategy != "qayyum2023":
         others.append(by_swarm(given, street.head.seed))
     return StreetResult(
@@ -222,6 +223,7 @@ def house_figures(result: StreetResult, index: int) -> dict[str, object]:
 
 
 def write(result: StreetResult, summary: Mapping[str, object], folder: Path) -> None:
-    """report.html and summary.json. Raises OSError."""
+    """report.html, slots.csv and summary.json. Raises OSError."""
+    write_slots(folder / "slots.csv", result.given, result.ran)
     write_street_report(result, summary, folder / "report.html")
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
