@@ -90,7 +90,8 @@ def with_own_orders(
     for index, battery in enumerate(site.batteries):
         order = verdicts.get((battery.name, Quantity.POWER_KW))
         if order is not None and LEVELS[order.source] >= LEVELS[wish.source]:
-            own[index] = clip(order, own_limits(battery, alone(state, index), now_s))
+            limits = _limits(site, state, index, counting(state.estimate), now_s)
+            own[index] = clip(order, [*ramp(battery, alone(state, index), now_s), *limits])
     if not own:
         return wish, own
     ordered_kw = sum(order.value for order in own.values())
@@ -210,10 +211,12 @@ def _explained(
 ) -> Verdict:
     """The verdict for all with what became of it for this one."""
     text = f"{SHARE} {how}: {frac:.0%} of {told.value:z.2f} kW"
-    if ABSENT in limits:
-        text = ABSENT.reason
     verdict = replace(told, value=frac * told.value, clips=(*told.clips, text))
+    if frac == 0.0:  # none of it: by its own limits, if they forbid any
+        verdict = replace(told, clips=told.clips)
     verdict = clip(verdict, list(limits))
+    if frac == 0.0 and verdict.value != 0.0:
+        verdict = verdict.clipped(0.0, text)
     if abs(value - verdict.value) > SMALL_KW:
         less = abs(value) < abs(verdict.value)
         verdict = verdict.clipped(value, RAMP if less else "takes over from the others")

@@ -1,27 +1,38 @@
 """The day ahead as a dispatch instance, and the planner's schedule as the loop's plan."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from control.dispatch import Schedule, energy_kwh
-from control.dispatch_fleet import Fleet
-from control.dispatch_instance import NO_BATTERY, NO_DIESEL, Battery, Diesel, Floats, Instance
-from control.planning import plan
+from control.dispatch_fleet import Fleet, FleetSchedule
+from control.dispatch_instance import NO_DIESEL, Diesel, Floats, Instance
+from control.planning_fleet import plan_fleet
 from control.planning_pareto import PREFERENCE_POINTS, Preference, plan_preferred
 from control.records import Forecast, Plan, PricePeriod
 from control.reserve import Reserve, reserve
 from control.sky import PvAhead
 from control.stored_value import guidance
-from control.tighten import higher_reserve_frac, tighter_kw
+from control.tighten import tighter_kw
 from control.trades import NO_MARKET, Market
 from firmware.config import Site
+from firmware.day_units import (
+    SetNow,
+    Units,
+    as_one,
+    batteries_as_one,
+    battery,
+    diesel,
+    diesels_as_one,
+    placed,
+    stored_kwh,
+)
 from firmware.tariff import Tariff
 
 ISLAND_VALUE_FRAC = 0.8  # of what a stored kWh saves in fuel: it may also meet a sunny day
-INFINITE_H = 1e4
 ALONE_H = 12.0  # an island without a generator gets through a night
+NO_UNITS = Units((), ())
 READY_H = 1.0  # a generator whose rest is shorter starts before the battery is empty
 
 
@@ -43,6 +54,8 @@ class Situation:
     prices: tuple[PricePeriod, ...] = ()  # ordered, before the tariff's
     market: Market = NO_MARKET  # what is traded and agreed with neighbours
     pv_ahead: PvAhead | None = None  # the next minutes by the irradiance sensor
+    soc_units_frac: tuple[float | None, ...] = ()  # of several batteries; None: not to be used
+    sets: tuple[SetNow, ...] = ()  # several generators
 
 
 def slot_start(situation: Situation, slot_s: float) -> tuple[float, float]:
@@ -61,7 +74,8 @@ def build_instance(
     buy, sell = tariff.prices_over(starts_utc_s, situation.prices)
     connected = site.grid is not None and situation.grid_present
     planner = site.planner
-    diesel = _diesel(site, situation)
+    units = day_units(site, situation)
+    sets = diesels_as_one([unit for _, unit in units.diesels])
     kept = day_reserve(site, forecast, situation)
     return Instance(
         step_h=forecast.step_s / 3600.0,
@@ -74,29 +88,31 @@ def build_instance(
         export_max_kw=np.full(steps, _export_max_kw(site, situation) if connected else 0.0),
         reserve_kwh=kept.kwh,
         reserve_short_per_kwh_h=kept.short_per_kwh_h,
-        battery=_battery(site, situation, connected),
-        diesel=diesel,
+        battery=batteries_as_one([unit for _, unit in units.batteries]),
+        diesel=sets,
         weight_generation=planner.weight_generation,
         weight_equipment=planner.weight_equipment,
         weight_pollution=planner.weight_pollution,
-        diesel_pollution_per_kwh=site.generator[0].pollution_per_kwh if site.generator else 0.0,
+        diesel_pollution_per_kwh=_pollution_per_kwh(site),
         grid_pollution_per_kwh=site.grid.pollution_per_kwh if site.grid else 0.0,
         unserved_per_kwh=planner.unserved_cost_per_kwh,
-        energy_value_per_kwh=_energy_value(site, buy, connected, diesel),
+        energy_value_per_kwh=_energy_value(site, buy, connected, sets),
     )
 
 
 def day_reserve(site: Site, forecast: Forecast, situation: Situation) -> Reserve:
     """What the plan keeps for a day worse than its median: on islands that help is far from."""
-    battery = site.battery[0] if site.battery else None
     usable_kwh = 0.0
-    if battery is not None and situation.soc_frac is not None:
-        usable_kwh = battery.capacity_kwh * (battery.soc_max_frac - battery.soc_min_frac)
+    if situation.soc_frac is not None:
+        usable_kwh = sum(
+            battery.capacity_kwh * (battery.soc_max_frac - battery.soc_min_frac)
+            for battery in site.battery
+        )
     help_after_h = ALONE_H
     if site.grid is not None and situation.grid_present:
         help_after_h = 0.0
     elif site.generator and situation.generator_usable:
-        rest_h = site.generator[0].min_rest_s / 3600.0
+        rest_h = min(generator.min_rest_s for generator in site.generator) / 3600.0
         help_after_h = rest_h if rest_h > READY_H else 0.0
     return reserve(
         forecast.load,
@@ -118,90 +134,71 @@ def _import_max(site: Site, forecast: Forecast, situation: Situation) -> Floats:
     return np.asarray(np.clip(load_kw - pv_kw - situation.wind_kw, 0.0, limit_kw))
 
 
+def _pollution_per_kwh(site: Site) -> float:
+    """Of a kWh of the sets', by their ratings."""
+    sets = site.generator
+    if len(sets) < 2:
+        return sets[0].pollution_per_kwh if sets else 0.0
+    return float(
+        np.average([each.pollution_per_kwh for each in sets], weights=[s.rated_kw for s in sets])
+    )
+
+
 def _export_max_kw(site: Site, situation: Situation) -> float:
     return tighter_kw(site.grid.export_max_kw if site.grid else 0.0, situation.export_max_kw)
 
 
-def _battery(site: Site, situation: Situation, connected: bool) -> Battery:
-    """The battery; beside a grid it keeps the reserve, but is not charged at once to reach it."""
-    if not site.battery or situation.soc_frac is None:
-        return NO_BATTERY
-    battery = site.battery[0]
-    soc_frac = min(1.0, max(0.0, situation.soc_frac))
-    floor = battery.soc_min_frac
-    if connected:
-        reserve = higher_reserve_frac(
-            battery.reserve_soc_frac, situation.reserve_soc_frac, battery.soc_max_frac
-        )
-        floor = max(floor, min(reserve, soc_frac))
-    return Battery(
-        capacity_kwh=battery.capacity_kwh,
-        soc_min_frac=floor,
-        soc_max_frac=battery.soc_max_frac,
-        soc_initial_frac=soc_frac,
-        charge_max_kw=battery.charge_max_kw,
-        discharge_max_kw=battery.discharge_max_kw,
-        charge_efficiency_frac=battery.charge_efficiency_frac,
-        discharge_efficiency_frac=battery.discharge_efficiency_frac,
-        generation_cost_per_kwh=battery.generation_cost_per_kwh,
-        om_linear_per_kwh=battery.om_linear_per_kwh,
-        om_quadratic_per_kwh_at_max=battery.om_quadratic_per_kwh_at_max,
-        inverter_rated_kw=battery.inverter_rated_kw,
+def day_units(site: Site, situation: Situation) -> Units:
+    """Every battery and set that can be planned with now."""
+    connected = site.grid is not None and situation.grid_present
+    charges = situation.soc_units_frac or (situation.soc_frac,)
+    sets = situation.sets or (
+        SetNow(situation.generator_run, situation.generator_for_s, situation.generator_usable),
+    )
+    reserve_frac = situation.reserve_soc_frac
+    return Units(
+        tuple(
+            (index, battery(unit, soc_frac, reserve_frac, connected=connected))
+            for index, (unit, soc_frac) in enumerate(zip(site.battery, charges, strict=False))
+            if soc_frac is not None
+        ),
+        tuple(
+            (index, diesel(unit, now))
+            for index, (unit, now) in enumerate(zip(site.generator, sets, strict=False))
+            if now.usable
+        ),
     )
 
 
-def _diesel(site: Site, situation: Situation) -> Diesel:
-    if not site.generator or not situation.generator_usable:
-        return NO_DIESEL
-    generator = site.generator[0]
-    return Diesel(
-        rated_kw=generator.rated_kw,
-        power_min_kw=generator.min_load_frac * generator.rated_kw,
-        power_max_kw=generator.rated_kw,
-        fuel_no_load_l_per_h_per_rated_kw=generator.fuel_no_load_l_per_h_per_kw,
-        fuel_linear_l_per_kwh=generator.fuel_linear_l_per_kwh,
-        fuel_quadratic_l_per_h_per_kw2=generator.fuel_quadratic_l_per_h_per_kw2,
-        fuel_price_per_l=generator.fuel_price_per_l,
-        generation_cost_per_kwh=generator.generation_cost_per_kwh,
-        om_per_kwh=generator.om_per_kwh,
-        om_per_h_on=generator.om_per_h_on,
-        startup=generator.startup_cost,
-        min_up_h=generator.min_run_s / 3600.0,
-        min_down_h=generator.min_rest_s / 3600.0,
-        initial_on=situation.generator_run,
-        initial_time_in_state_h=min(INFINITE_H, max(0.0, situation.generator_for_s / 3600.0)),
-    )
-
-
-def _energy_value(site: Site, buy: Floats, connected: bool, diesel: Diesel) -> float:
+def _energy_value(site: Site, buy: Floats, connected: bool, sets: Diesel) -> float:
     """What a stored kWh is worth at the end of the horizon, in the weighted objective."""
     planner = site.planner
-    efficiency = site.battery[0].discharge_efficiency_frac if site.battery else 1.0
+    efficiency = min((each.discharge_efficiency_frac for each in site.battery), default=1.0)
     if connected:
         price = 0.5 * (float(buy.min()) + float(buy.mean()))
         return planner.weight_generation * max(0.0, price) * efficiency
-    if diesel is NO_DIESEL:
+    if sets is NO_DIESEL:
         return planner.weight_generation * planner.unserved_cost_per_kwh * 0.1
-    fuel = diesel.fuel_price_per_l * diesel.fuel_linear_l_per_kwh
-    return ISLAND_VALUE_FRAC * planner.weight_equipment * (fuel + diesel.om_per_kwh) * efficiency
+    fuel = sets.fuel_price_per_l * sets.fuel_linear_l_per_kwh
+    return ISLAND_VALUE_FRAC * planner.weight_equipment * (fuel + sets.om_per_kwh) * efficiency
 
 
 def plan_day(
     site: Site,
-    instance: Instance,
-    warm_start: Schedule | None,
+    fleet: Fleet,
+    warm_start: FleetSchedule | None,
     *,
     spent: Callable[[float], bool],
     iterations: int | None,
-) -> tuple[Schedule, float, str]:
+) -> tuple[FleetSchedule, float, str]:
     """The schedule by the site's weights or its preference, its cost, and how it was found.
 
     `spent(share)` says whether so much of the budget is.
     """
     settings = site.planner
     if not settings.preference:
-        made = plan(
-            instance,
+        made = plan_fleet(
+            fleet,
             seed=settings.seed,
             out_of_time=lambda: spent(1.0),
             iterations=iterations,
@@ -209,24 +206,31 @@ def plan_day(
         )
         return made.schedule, made.cost.total, f"swarm, answer of stage {made.stage}"
     chosen = plan_preferred(
-        Fleet.of(instance),
+        fleet,
         Preference.parse(settings.preference),
         seed=settings.seed,
         out_of_time=lambda n: spent((n + 1) / PREFERENCE_POINTS),
         iterations=iterations,
     )
-    s = chosen.schedule
-    rows = (s.battery_kw[0], s.diesel_on[0], s.diesel_kw[0])
-    schedule = Schedule(*rows, s.grid_kw, s.curtailed_kw, s.unserved_kw, s.dumped_kw)
-    return schedule, chosen.cost.total, f"swarm, {settings.preference}"
+    return chosen.schedule, chosen.cost.total, f"swarm, {settings.preference}"
 
 
 def to_plan(
-    site: Site, forecast: Forecast, instance: Instance, schedule: Schedule, cost: float, solver: str
+    site: Site,
+    forecast: Forecast,
+    instance: Instance,
+    found: FleetSchedule,
+    cost: float,
+    solver: str,
+    units: Units = NO_UNITS,
 ) -> Plan:
-    """Return the schedule as the loop's plan, void after the configured expiry."""
+    """Return the schedule as the loop's plan, void after the configured expiry.
+
+    Where there are several of a kind, the plan says of `units` what each does.
+    """
+    schedule = as_one(found)
     capacity = instance.battery.capacity_kwh
-    stored = energy_kwh(instance, schedule.battery_kw)[1:]
+    stored = stored_kwh(units.fleet(instance), found)
     soc = stored / capacity if capacity > 0 else np.zeros(instance.steps)
     guide = guidance(instance, schedule)
     weight = instance.weight_generation
@@ -248,7 +252,22 @@ def to_plan(
         solver=solver,
         reserve=tuple(kept.words(step) for step in range(instance.steps)),
         stored_value_per_kwh=_floats(guide.value_per_kwh / weight) if weight else (),
+        **_rows(site, found, units),
     )
+
+
+def _rows(site: Site, found: FleetSchedule, units: Units) -> Mapping[str, Any]:
+    """A row for each unit of a kind of which there are several."""
+    rows: dict[str, Any] = {}
+    if len(site.battery) > 1:
+        every = placed(found.battery_kw, [n for n, _ in units.batteries], len(site.battery))
+        rows["battery_units_kw"] = tuple(map(_floats, every))
+    if len(site.generator) > 1:
+        places, count = [n for n, _ in units.diesels], len(site.generator)
+        on = placed(found.diesel_on, places, count)
+        rows["generator_units_on"] = tuple(tuple(map(bool, row)) for row in on)
+        rows["generator_units_kw"] = tuple(map(_floats, placed(found.diesel_kw, places, count)))
+    return rows
 
 
 def _floats(values: Floats) -> tuple[float, ...]:

@@ -1,5 +1,7 @@
 """From the validated site file to the static parameters that decisions take."""
 
+from control.fleet import joined_battery, joined_generator
+from control.rules import BEST_LOAD_FRAC
 from control.site import (
     BatteryParameters,
     GeneratorParameters,
@@ -17,6 +19,8 @@ from firmware.tariff import Tariff
 def site_parameters(site: Site) -> SiteParameters:
     """Return what `control.cycle.decide` needs."""
     low, high = _price_span(site)
+    batteries = tuple(_battery(each) for each in site.battery)
+    generators = tuple(_generator(each) for each in site.generator)
     return SiteParameters(
         period_s=site.loop.period_s,
         lease_s=max(site.safety.lease_s, 3.0 * site.loop.period_s),
@@ -24,8 +28,10 @@ def site_parameters(site: Site) -> SiteParameters:
         start_up_s=site.safety.start_up_s,
         pv=tuple(PvParameters(pv.name, pv.rated_kw) for pv in site.pv),
         wind=tuple(WindParameters(wind.name, wind.rated_kw) for wind in site.wind),
-        battery=_battery(site.battery[0]) if site.battery else None,
-        generator=_generator(site.generator[0]) if site.generator else None,
+        battery=joined_battery(batteries),
+        generator=joined_generator(generators),
+        batteries=batteries if len(batteries) > 1 else (),
+        generators=generators if len(generators) > 1 else (),
         grid=_grid(site, site.grid) if site.grid else None,
         emergency_stop=site.gpio.emergency_stop_pin is not None,
         price_low_per_kwh=low,
@@ -68,7 +74,20 @@ def _generator(generator: Generator) -> GeneratorParameters:
         cool_down_s=generator.cool_down_s,
         max_run_s=generator.max_run_s,
         start_timeout_s=generator.start_timeout_s,
+        cost_per_kwh=_cost_per_kwh(generator),
     )
+
+
+def _cost_per_kwh(generator: Generator) -> float:
+    """Fuel and upkeep at the load where it burns least."""
+    power_kw = BEST_LOAD_FRAC * generator.rated_kw
+    litres_per_h = (
+        generator.fuel_no_load_l_per_h_per_kw * generator.rated_kw
+        + generator.fuel_linear_l_per_kwh * power_kw
+        + generator.fuel_quadratic_l_per_h_per_kw2 * power_kw * power_kw
+    )
+    per_h = generator.fuel_price_per_l * litres_per_h + generator.om_per_h_on
+    return per_h / power_kw + generator.om_per_kwh
 
 
 def _grid(site: Site, grid: Grid) -> GridParameters:

@@ -19,12 +19,20 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from control.dispatch import Schedule
+from control.dispatch_fleet import FleetSchedule
 from control.dispatch_instance import Instance
 from control.records import Advice, Forecast, Series
 from firmware.codec import decode, encode
 from firmware.config import Site, site_from_dict
-from firmware.day_plan import Situation, build_instance, plan_day, slot_start, to_plan
+from firmware.day_plan import (
+    Situation,
+    build_instance,
+    day_units,
+    plan_day,
+    slot_start,
+    to_plan,
+)
+from firmware.day_units import Places, later
 from firmware.forecast_watch import NO_NETWORK, Watch
 from firmware.minutes import MINUTE_S, Minute
 from firmware.pv_nowcast import with_nowcast
@@ -101,7 +109,7 @@ class Worker:
         self._watches = {target: self._watch(target) for target in targets}
         self._pasts = {target: Past(self._history(target)) for target in targets}
         self._recall()
-        self._last: tuple[float, Schedule] | None = None  # start (UTC) and schedule
+        self._last: tuple[float, Places, FleetSchedule] | None = None  # start (UTC), for whom
 
     def advise(self, situation: Situation, minutes: list[Minute], iterations: int | None) -> Advice:
         """Return a forecast and a plan for the slots from the current one on."""
@@ -112,16 +120,17 @@ class Worker:
             return Advice(forecast, None, detail, events)
         instance = build_instance(self._site, self._tariff, forecast, situation)
         instance, traded_kw = beside_neighbours(instance, situation)
+        units = day_units(self._site, situation)
         schedule, cost, how = plan_day(
             self._site,
-            instance,
-            self._warm_start(instance, situation),
+            units.fleet(instance),
+            self._warm_start(instance, situation, units.places),
             spent=_budget(None if iterations else self._site.planner.budget_s),
             iterations=iterations,
         )
         _, start_utc_s = slot_start(situation, self._site.planner.slot_s)
-        self._last = (start_utc_s, schedule)
-        made = to_plan(self._site, forecast, instance, schedule, cost, how)
+        self._last = (start_utc_s, units.places, schedule)
+        made = to_plan(self._site, forecast, instance, schedule, cost, how, units)
         return Advice(forecast, with_traded(made, traded_kw), detail, events)
 
     def _watch(self, target: Target) -> Watch:
@@ -218,14 +227,16 @@ class Worker:
             made.shadow,
         )
 
-    def _warm_start(self, instance: Instance, situation: Situation) -> Schedule | None:
-        """The last schedule, moved to the current slot."""
-        if self._last is None:
+    def _warm_start(
+        self, instance: Instance, situation: Situation, places: Places
+    ) -> FleetSchedule | None:
+        """The last schedule, moved to the current slot; none where it was for other units."""
+        if self._last is None or self._last[1] != places:
             return None
-        before_utc_s, schedule = self._last
+        before_utc_s, _, schedule = self._last
         _, start_utc_s = slot_start(situation, self._site.planner.slot_s)
         shift = int((start_utc_s - before_utc_s) // self._site.planner.slot_s)
-        return schedule.later(shift) if 0 <= shift < instance.steps else None
+        return later(schedule, shift) if 0 <= shift < instance.steps else None
 
 
 def _on_grid(history: History) -> History:

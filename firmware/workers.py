@@ -2,10 +2,11 @@
 
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from control.fleet import counting
 from control.records import (
     Advice,
     Forecast,
@@ -18,10 +19,11 @@ from control.records import (
 )
 from control.site import SiteParameters
 from control.sky import free_pv_kw
-from control.state import Mode, State
+from control.state import GeneratorEstimate, GeneratorState, Mode, State
 from control.trades import NO_MARKET, Market, Trade
 from firmware.config import Site
 from firmware.day_plan import Situation
+from firmware.day_units import SetNow
 from firmware.minutes import Minute, Minutes
 from firmware.supervised import Manners, Supervised
 
@@ -44,6 +46,8 @@ class Trigger:
     mode: Mode
     grid_present: bool
     generator_locked: bool
+    sets_lost: tuple[bool, ...]
+    batteries_count: tuple[bool, ...]
     import_max_kw: float | None
     export_max_kw: float | None
     reserve_soc_frac: float | None
@@ -190,6 +194,8 @@ def _trigger(slot: int, state: State, orders: Orders, market: Market) -> Trigger
         state.mode,
         state.estimate.grid_present,
         bool(state.generator.locked),
+        tuple(bool(each.locked) or not seen.available for each, seen in _sets(state)),
+        counting(state.estimate),
         orders.import_max_kw,
         orders.export_max_kw,
         orders.reserve_soc_frac,
@@ -197,6 +203,11 @@ def _trigger(slot: int, state: State, orders: Orders, market: Market) -> Trigger
         orders.replans,
         market.trades,
     )
+
+
+def _sets(state: State) -> Iterator[tuple[GeneratorState, GeneratorEstimate]]:
+    """Of several generators each one's sequence and what is known of it."""
+    yield from zip(state.generators, state.estimate.generators, strict=False)
 
 
 def _situation(sample: Sample, state: State, orders: Orders, market: Market) -> Situation:
@@ -218,6 +229,18 @@ def _situation(sample: Sample, state: State, orders: Orders, market: Market) -> 
         prices=orders.prices,
         market=market,
         pv_ahead=state.sky.ahead,
+        soc_units_frac=tuple(
+            each.soc_frac if counts else None
+            for each, counts in zip(plant.batteries, counting(plant), strict=True)
+        ),
+        sets=tuple(
+            SetNow(
+                own.run,
+                min(1e9, sample.t_s - own.since_s),
+                not plant.grid_present and not own.locked and seen.available,
+            )
+            for own, seen in _sets(state)
+        ),
     )
 
 

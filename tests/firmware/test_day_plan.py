@@ -7,12 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control.dispatch import Schedule, evaluate
+from control.dispatch import Schedule
+from control.dispatch_fleet import Fleet, FleetSchedule, evaluate
 from control.dispatch_instance import Instance
 from control.follow import current_slot
-from control.records import Forecast, PricePeriod, Series
+from control.records import Forecast, Plan, PricePeriod, Series
 from firmware.config import Site
-from firmware.day_plan import Situation, build_instance, day_reserve, plan_day, slot_start, to_plan
+from firmware.day_plan import (
+    Situation,
+    build_instance,
+    day_reserve,
+    day_units,
+    plan_day,
+    slot_start,
+    to_plan,
+)
+from firmware.day_units import SetNow, Units, later
 from firmware.tariff import Tariff
 
 STEPS, SLOT_S = 96, 900.0
@@ -141,7 +151,7 @@ def test_a_schedule_becomes_a_plan_in_monotonic_time(site: Site) -> None:
     none = np.zeros(STEPS)
     grid_kw = problem.load_kw - problem.pv_kw - problem.wind_kw - battery_kw
     schedule = Schedule(battery_kw, np.zeros(STEPS, dtype=bool), none, grid_kw, none, none, none)
-    plan = to_plan(site, ahead, problem, schedule, 12.5, "by hand")
+    plan = to_plan(site, ahead, problem, FleetSchedule.of(schedule), 12.5, "by hand")
     assert (plan.issued_t_s, plan.start_t_s) == (1000.0, 870.0)
     assert plan.expires_t_s == 1000.0 + site.planner.expiry_s
     assert plan.soc_frac[7] == pytest.approx(0.5 + 2.0 * 0.97 / 12.0, abs=0.02)
@@ -181,7 +191,9 @@ def test_the_reserve_for_a_bad_day_is_kept_on_islands_and_told(site: Site) -> No
     assert most[0] >= some[0] > none[0] == 0.0
     problem = instance(site, grid_present=False, generator_usable=False)
     assert problem.reserve_kwh.tolist() == most.tolist()
-    schedule, cost, how = plan_day(site, problem, None, spent=lambda _: False, iterations=2)
+    schedule, cost, how = plan_day(
+        site, Fleet.of(problem), None, spent=lambda _: False, iterations=2
+    )
     made = to_plan(site, forecast(alone), problem, schedule, cost, how)
     assert "for a bad day" in made.reserve[0]
     slot = current_slot(made, made.start_t_s)
@@ -195,7 +207,114 @@ def test_a_preference_takes_the_place_of_the_weights(site: Site) -> None:
         update={"planner": site.planner.model_copy(update={"preference": wish})}
     )
     problem = instance(site)
-    clean, _, how = plan_day(eager, problem, None, spent=lambda _: False, iterations=3)
-    usual, _, _ = plan_day(site, problem, None, spent=lambda _: False, iterations=3)
+    clean, _, how = plan_day(eager, Fleet.of(problem), None, spent=lambda _: False, iterations=3)
+    usual, _, _ = plan_day(site, Fleet.of(problem), None, spent=lambda _: False, iterations=3)
     assert wish in how
-    assert evaluate(problem, clean).pollution <= evaluate(problem, usual).pollution + 1e-9
+    assert (
+        evaluate(Fleet.of(problem), clean).pollution
+        <= evaluate(Fleet.of(problem), usual).pollution + 1e-9
+    )
+
+
+# --- several of a kind ---------------------------------------------------------------------
+
+
+def of_two(site: Site, **changes: Any) -> Site:
+    """The example with a second, smaller battery and a second, cheaper set; an island."""
+    battery = site.battery[0].model_copy(
+        update={"name": "second", "capacity_kwh": 5.0, "charge_max_kw": 2.0, **changes}
+    )
+    generator = site.generator[0].model_copy(
+        update={"name": "spare", "start": "gencomm", "rated_kw": 3.0, "fuel_price_per_l": 1.0}
+    )
+    return site.model_copy(
+        update={
+            "battery": (*site.battery, battery),
+            "generator": (*site.generator, generator),
+            "grid": None,
+        }
+    )
+
+
+def planned(site: Site, now: Situation) -> tuple[Plan, Units]:
+    ahead = forecast(now)
+    problem = build_instance(site, Tariff(site.prices, site.site.timezone), ahead, now)
+    units = day_units(site, now)
+    found, cost, how = plan_day(
+        site, units.fleet(problem), None, spent=lambda _: False, iterations=2
+    )
+    return to_plan(site, ahead, problem, found, cost, how, units), units
+
+
+def test_every_unit_has_its_row_in_the_plan(site: Site) -> None:
+    two = of_two(site)
+    still = SetNow(run=False, for_s=1e9, usable=True)
+    now = situation(
+        grid_present=False,
+        soc_frac=0.3,
+        generator_usable=True,
+        soc_units_frac=(0.3, 0.4),
+        sets=(still, still),
+    )
+    plan, units = planned(two, now)
+    assert units.places == ((0, 1), (0, 1))
+    assert [len(row) for row in plan.battery_units_kw] == [STEPS, STEPS]
+    for step in range(STEPS):
+        rows = [row[step] for row in plan.battery_units_kw]
+        assert plan.battery_kw[step] == pytest.approx(sum(rows))
+        on = [row[step] for row in plan.generator_units_on]
+        assert plan.generator_on[step] == any(on)
+        kw = [row[step] for row in plan.generator_units_kw]
+        assert plan.generator_kw[step] == pytest.approx(sum(kw))
+    capacity_kwh = sum(each.capacity_kwh for each in two.battery)
+    first_kwh = 0.3 * two.battery[0].capacity_kwh + 0.4 * two.battery[1].capacity_kwh
+    assert plan.soc_frac[0] == pytest.approx(first_kwh / capacity_kwh, abs=0.1)
+    slot = current_slot(plan, now.t_s)
+    assert slot is not None
+    assert len(slot.battery_units_kw) == len(slot.generator_units_on) == 2
+    assert "swarm" in plan.solver
+
+
+def test_what_cannot_be_used_rests_in_the_plan(site: Site) -> None:
+    two = of_two(site)
+    still, lost = (SetNow(run=False, for_s=1e9, usable=usable) for usable in (True, False))
+    now = situation(
+        grid_present=False,
+        soc_frac=0.3,
+        generator_usable=True,
+        soc_units_frac=(None, 0.3),
+        sets=(lost, still),
+    )
+    plan, units = planned(two, now)
+    assert units.places == ((1,), (1,))
+    assert not any(plan.battery_units_kw[0])
+    assert not any(plan.generator_units_on[0])
+    assert plan.battery_units_kw[1] == plan.battery_kw
+    assert plan.generator_units_kw[1] == plan.generator_kw
+    none = situation(
+        grid_present=False,
+        soc_frac=None,
+        soc_units_frac=(None, None),
+        sets=(lost, lost),
+    )
+    plan, units = planned(two, none)
+    assert units.places == ((), ())
+    assert not any(plan.battery_kw)
+    assert not any(plan.generator_on)
+
+
+def test_a_warm_start_moves_with_the_time(site: Site) -> None:
+    still = SetNow(run=False, for_s=1e9, usable=True)
+    now = situation(
+        grid_present=False, soc_units_frac=(0.3, 0.4), sets=(still, still), soc_frac=0.3
+    )
+    two = of_two(site)
+    problem = build_instance(two, Tariff(None, two.site.timezone), forecast(now), now)
+    fleet = day_units(two, now).fleet(problem)
+    found, _, _ = plan_day(two, fleet, None, spent=lambda _: False, iterations=1)
+    moved = later(found, 3)
+    assert moved.battery_kw.shape == found.battery_kw.shape
+    assert (moved.battery_kw[:, :-3] == found.battery_kw[:, 3:]).all()
+    assert (moved.diesel_on[:, -3:] == found.diesel_on[:, -1:]).all()
+    again, _, _ = plan_day(two, fleet, moved, spent=lambda _: False, iterations=1)
+    assert again.battery_kw.shape == (2, STEPS)
