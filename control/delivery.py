@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 MINUTE_S = 60.0
+SLACK_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Delivery:
         if self.until_t_s - self.from_t_s >= MINUTE_S:
             minutes = round(end_s / MINUTE_S)
             return f"{said} until {minutes // 60 % 24:02}:{minutes % 60:02}"
-        seconds = round(end_s)
+        seconds = math.ceil(end_s - SLACK_S)  # the clock may be without its fraction of a second
         until = f"{seconds // 3600 % 24:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
         return f"{said} until {until}"
 

@@ -17,7 +17,7 @@ class Slot:
 
     index: int
     battery_kw: float
-    grid_kw: float
+    grid_kw: float  # beside what is traded
     generator_on: bool
     generator_kw: float
     cover_deficit: bool
@@ -48,6 +48,8 @@ def current_slot(plan: Plan | None, now_s: float) -> Slot | None:
     if any(index >= len(column) for column in (*powers, *flags)):
         return None
     battery_kw, grid_kw, generator_kw = (column[index] for column in powers)
+    if index < len(plan.traded_kw):
+        grid_kw -= plan.traded_kw[index]
     if not all(map(math.isfinite, (battery_kw, grid_kw, generator_kw))):
         return None
     return Slot(

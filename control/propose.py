@@ -1,6 +1,6 @@
 """What each level would do now: rules, the plan, operators, and safety's own wishes."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from control import rules
 from control.delivery import Delivery, due
@@ -165,10 +165,9 @@ def _following(
 def _delivering(
     view: View, battery: BatteryParameters, net_kw: float, soc_frac: float, delivery: Delivery
 ) -> Proposal:
-    """Plan or rules, for what the trade leaves of net load and of the plan's grid power."""
-    slot = view.slot and replace(view.slot, grid_kw=view.slot.grid_kw - delivery.bought_kw)
+    """Plan or rules, for what the trade leaves of the net load."""
     left_kw = delivery.left_kw(net_kw, view.plant.load_kw)
-    *_, (_, power_kw, reason) = _following(view, battery, left_kw, soc_frac, slot)
+    *_, (_, power_kw, reason) = _following(view, battery, left_kw, soc_frac, view.slot)
     words = delivery.words(view.sample.t_s, view.sample.hour_local)
     return _power(battery, Level.COMMITTED_TRADES, power_kw, f"{words}; {reason}")
 

@@ -177,6 +177,7 @@ class Plan:
     solver: str
     reserve: tuple[str, ...] = ()  # what is kept for a bad day after each step, in words
     stored_value_per_kwh: tuple[float, ...] = ()  # of a stored kWh; empty: money does not count
+    traded_kw: tuple[float, ...] = ()  # of `grid_kw`, what was committed already; > 0 bought
     battery_units_kw: tuple[tuple[float, ...], ...] = ()  # a row for each, where there are several
     generator_units_on: tuple[tuple[bool, ...], ...] = ()
     generator_units_kw: tuple[tuple[float, ...], ...] = ()

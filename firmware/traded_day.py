@@ -32,8 +32,10 @@ def beside_neighbours(instance: Instance, situation: Situation) -> tuple[Instanc
 
 def with_traded(plan: Plan, bought_kw: Floats) -> Plan:
     """The plan of what the trades left, with them: its grid power is the connection's."""
-    grid_kw = (float(kw) for kw in np.array(plan.grid_kw) + bought_kw)
-    return replace(plan, grid_kw=tuple(grid_kw))
+    if not bought_kw.any():
+        return plan
+    grid_kw = np.array(plan.grid_kw) + bought_kw
+    return replace(plan, grid_kw=tuple(grid_kw.tolist()), traded_kw=tuple(bought_kw.tolist()))
 
 
 def traded_kw(trades: Iterable[Trade], starts_utc_s: Floats, step_s: float) -> Floats:

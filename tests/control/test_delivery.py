@@ -16,6 +16,7 @@ from control.state import State
 QUARTER_S = 900.0
 SOLD = Delivery(900.0, 900.0 + QUARTER_S, -0.8, 0.12)
 BOUGHT = replace(SOLD, bought_kw=0.8)
+KEEP = "keep the energy for later"
 power = st.floats(-50.0, 50.0)
 
 
@@ -120,11 +121,13 @@ def test_a_trade_that_is_over_is_not_kept_to(build: Any) -> None:
 @pytest.mark.parametrize(
     ("planned", "delivery", "value", "reason"),
     [
-        # A plan of before the trade sells 1 kW to the grid, one of after it to neighbours.
+        # A plan of before the trade, and one that knows of it.
         ({"battery_kw": (2.0, 0.0), "grid_kw": (-1.0, 0.0)}, SOLD, 2.0, "export from the battery"),
-        ({"battery_kw": (1.8, 0), "grid_kw": (-0.8, 0)}, SOLD, 1.8, "keep the energy for later"),
+        ({"battery_kw": (1.8, 0), "grid_kw": (-0.8, 0), "traded_kw": (-0.8, 0)}, SOLD, 1.8, KEEP),
         ({"cover_deficit": (True, True)}, SOLD, 1.8, "the battery covers the load"),
-        ({"grid_kw": (1.0, 1.0)}, BOUGHT, 0.0, "keep the energy for later"),
+        ({"grid_kw": (1.0, 1.0)}, BOUGHT, 0.0, KEEP),
+        # What is sold does not make a plan that stores sun buy from the grid.
+        ({"battery_kw": (-1.5, 0), "grid_kw": (-0.2, 0)}, SOLD, 0.0, KEEP),
     ],
 )  # fmt: skip
 def test_the_plan_is_followed_in_what_the_trade_leaves(
