@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from control import off_band
 from control.fleet import counting
 from control.records import (
     Advice,
@@ -46,6 +47,8 @@ class Trigger:
     mode: Mode
     grid_present: bool
     generator_locked: bool
+    missing: tuple[str, ...]  # devices without a good measurement
+    off_band: bool  # what is measured is off the forecast by more than its band
     sets_lost: tuple[bool, ...]
     batteries_count: tuple[bool, ...]
     import_max_kw: float | None
@@ -91,6 +94,7 @@ class Workers(Supervised[Advice]):
         self._untold = 0  # of them, by the end of the queue
         self._advice = Advice(detail="no advice yet")
         self._trigger: Trigger | None = None
+        self._off_band = off_band.OffBand()
         self._problem = ""  # what is wrong with the process, as told
 
     def start(self) -> None:
@@ -108,17 +112,22 @@ class Workers(Supervised[Advice]):
     ) -> None:
         """Note what this cycle saw, and ask for new advice when it is time or is ordered."""
         plant = state.estimate
-        minute = self._minutes.add(sample.utc_s, self._available_pv(sample, state), plant.load_kw)
+        pv_kw = self._available_pv(sample, state)
+        minute = self._minutes.add(sample.utc_s, pv_kw, plant.load_kw)
         if minute is not None:
             self._recent.append(minute)
             self._untold = min(self._untold + 1, KEPT_MINUTES)
+        sun_kw = pv_kw if self._parameters.pv else 0.0
+        self._off_band = off_band.watch(
+            self._off_band, self._advice.forecast, sample.t_s, plant.load_kw, sun_kw
+        )
         known = plant.load_kw is not None and (
             plant.soc_frac is not None or self._parameters.battery is None
         )
         if not known or not self._may_ask:
             return
         slot = int(sample.utc_s // self._planner.slot_s)
-        trigger = _trigger(slot, state, orders, market)
+        trigger = _trigger(slot, self._off_band.off, state, orders, market)
         if trigger == self._trigger and sample.t_s - self._last_t_s < self._planner.interval_s:
             return
         self._trigger = trigger
@@ -188,12 +197,14 @@ class Workers(Supervised[Advice]):
             self._tell(Severity.WARNING, "advice", f"{why}: {serves}the rules decide")
 
 
-def _trigger(slot: int, state: State, orders: Orders, market: Market) -> Trigger:
+def _trigger(slot: int, off: bool, state: State, orders: Orders, market: Market) -> Trigger:
     return Trigger(
         slot,
         state.mode,
         state.estimate.grid_present,
         bool(state.generator.locked),
+        state.estimate.missing,
+        off,
         tuple(bool(each.locked) or not seen.available for each, seen in _sets(state)),
         counting(state.estimate),
         orders.import_max_kw,

@@ -500,6 +500,49 @@ def test_lies_are_refused_one_by_one_and_the_last_plan_stays(make: Make, cycle: 
     assert set(told) == {f"{kind} advice refused" for kind in LIES}
 
 
+def test_a_load_off_the_forecast_by_more_than_its_band_asks_once(
+    make: Make, cycle: Telemetry
+) -> None:
+    """And no second time until it has been back inside: a plan does not follow the next."""
+    start_s = cycle.sample.t_s
+    said = [forecast(start_s), None, "said"]
+    workers = make(f"""
+        said = {said!r}
+        for request in requests():
+            said[0][0] = request["situation"][0]  # made for the moment of the question
+            answer(request["id"], said)
+    """)
+    sample, state = at(cycle, start_s)
+
+    def minutes(first: int, last: int, load_kw: float) -> list[int]:
+        asked_in = []
+        for minute in range(first, last):
+            before = workers._request
+            now_s = start_s + 60.0 * minute
+            estimate = replace(state.estimate, load_kw=load_kw, pv_kw=1.0)
+            workers.observe(replace(sample, t_s=now_s), replace(state, estimate=estimate), NONE)
+            wait_for(lambda t_s=now_s: bool(workers.latest(t_s)) and workers._asked_t_s is None)
+            asked_in += [minute] if workers._request > before else []
+        return asked_in
+
+    workers._planner = workers._planner.model_copy(update={"interval_s": 1e6})
+    assert minutes(0, 1, 1.0) == [0]
+    assert workers.latest(start_s).forecast is not None
+    assert minutes(1, 10, 1.5) == []  # inside the band
+    assert len(minutes(10, 30, 5.0)) == 1
+    assert len(minutes(30, 50, 1.0)) == 1  # it has come back
+
+
+def test_a_device_that_is_lost_asks_at_once(make: Make, cycle: Telemetry) -> None:
+    workers = make(ECHO)
+    sample, state = at(cycle, cycle.sample.t_s)
+    for number, missing in enumerate([(), ("roof",), ("roof", "meter"), ("meter",)], start=1):
+        estimate = replace(state.estimate, missing=missing)
+        workers.observe(sample, replace(state, estimate=estimate), NONE)
+        detail_becomes(workers, sample.t_s, str(number))
+        assert workers._request == number
+
+
 # --- leaks ----------------------------------------------------------------------------------
 
 
