@@ -28,6 +28,7 @@ from firmware.store_records import COUNTERS, GAP_CYCLES
 from firmware.web.http_request import Response
 
 W_PER_KW = 1000.0
+J_PER_KWH = 3.6e6
 INDEX = b"figures for Prometheus are at /metrics\n"
 
 Labelled = Mapping[Any, float | None]  # label values, as a tuple -> value
@@ -88,6 +89,7 @@ class Figures(Collector):
         yield from _devices(status["devices"])
         yield from _advice(status)
         yield from _link(status.get("link"))
+        yield from _trading(status["trading"])
         yield _energy(self._meter.joules.copy())
         yield from _loop(self._timing)
 
@@ -194,6 +196,23 @@ def _link(link: Mapping[str, Any] | None) -> Iterator[Metric]:
     yield _gauge("link_waiting_messages", "Messages that wait for it.", link["waiting"])
     about = "Messages given up for want of room."
     yield CounterMetricFamily("nanogrid_link_dropped_messages", about, link["dropped"])
+
+
+def _trading(trading: Mapping[str, Any] | None) -> Iterator[Metric]:
+    if trading is None:
+        return
+    yield _gauge("trading_in_market", "1: nothing keeps it from trading.", not trading["problem"])
+    now = trading["now"] or {}
+    about = "Power of the trade that is delivered now; bought above 0."
+    yield _gauge("traded_watts", about, _watts(now.get("bought_kw", 0.0)))
+    about = "Price of the last trade, in the site's currency."
+    price = trading["last_price_per_kwh"]
+    yield _gauge("traded_price_per_kilowatt_hour", about, price)
+    about = "Energy of committed trades since the start of the process."
+    family = CounterMetricFamily("nanogrid_traded_joules", about, labels=["direction"])
+    for way in ("bought", "sold"):
+        family.add_metric([way], J_PER_KWH * trading[f"{way}_kwh"])
+    yield family
 
 
 def _energy(joules: Mapping[str, float]) -> Metric:

@@ -34,6 +34,8 @@ class Neighbours:
     said: Said = Said()
     deliveries: tuple[Delivery, ...] = ()
     last: Trade | None = None  # that was committed
+    bought_wh: int = 0  # since the start, committed
+    sold_wh: int = 0
 
     @property
     def market(self) -> Market:
@@ -53,6 +55,7 @@ class Neighbourhood:
         self._said = Said()
         self._traded: dict[int, tuple[Trade, Delivery]] = {}  # by epoch
         self._last: Trade | None = None
+        self._bought_wh = self._sold_wh = 0
         self._latest = NOBODY
 
     def take(self, said: Said, utc_s: float, t_s: float) -> str:
@@ -65,10 +68,16 @@ class Neighbourhood:
             return nonsense
         self._said = said
         for trade in said.market.trades:
-            if self._traded.get(trade.epoch, (None,))[0] != trade:
+            known = self._traded.get(trade.epoch)
+            if known is None or known[0] != trade:
+                self._count(trade, known[0] if known else None)
                 self._traded[trade.epoch] = trade, _delivery(trade, utc_s - t_s)
-                self._last = trade
         return ""
+
+    @property
+    def deliveries(self) -> tuple[Delivery, ...]:
+        """Committed trades that are not over, on the loop's clock."""
+        return tuple(delivery for _, delivery in self._traded.values())
 
     def fail(self, why: str) -> None:
         """Nobody trades for the house now; what is committed is delivered all the same."""
@@ -85,11 +94,24 @@ class Neighbourhood:
         market = replace(
             market, trades=trades, events=(), problem=hindrance or market.problem, expires_utc_s=0.0
         )
-        deliveries = tuple(delivery for _, delivery in self._traded.values())
-        now = Neighbours(replace(self._said, market=market), deliveries, self._last)
+        now = Neighbours(
+            replace(self._said, market=market),
+            self.deliveries,
+            self._last,
+            self._bought_wh,
+            self._sold_wh,
+        )
         if now != self._latest:
             self._latest = now
         return self._latest
+
+    def _count(self, trade: Trade, before: Trade | None) -> None:
+        """Add a trade up; `before` is what was known of the same slot."""
+        self._last = trade
+        for each, sign in ((trade, 1), (before, -1)):
+            if each is not None:
+                self._bought_wh += sign * max(0, each.net_wh)
+                self._sold_wh += sign * max(0, -each.net_wh)
 
 
 def _delivery(trade: Trade, utc_of_t_s: float) -> Delivery:

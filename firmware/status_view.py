@@ -27,6 +27,7 @@ def view(document: Document) -> RenderableType:
             _plan(document),
             *_forecasts(document),
             _nowcast(document),
+            _trading(document),
             _servers(document),
             _link(document),
             _loop(document),
@@ -163,6 +164,26 @@ def _nowcast(document: Document) -> str:
 
 def _percents(values: Sequence[float | None]) -> str:
     return "/".join("?" if value is None else f"{100 * value:.0f}" for value in values) + " %"
+
+
+def _trading(document: Document) -> str:
+    """What the market does, or why there is no trade."""
+    trading = document["trading"]
+    if trading is None:
+        return ""
+    said = [f"trade in {trading['community'] or 'no community'}"]
+    if trading["house"]:
+        said[0] += f" as {trading['house']}"
+    if now := trading["now"]:
+        word = "buys" if now["bought_kw"] > 0 else "sells"
+        power, left = _number(abs(now["bought_kw"])), _seconds(now["left_s"])
+        said.append(f"{word} {power} kW at {now['price_per_kwh']:.3f} for {left}")
+    said.append(trading["problem"] or trading["doing"] or "nothing yet")
+    if (expected := trading["agreed_price_per_kwh"]) is not None:
+        said.append(f"neighbours expect {expected:.3f} per kWh")
+    if (last := trading["last_price_per_kwh"]) is not None:
+        said.append(f"last price {last:.3f}")
+    return "; ".join(said)
 
 
 def _link(document: Document) -> str:

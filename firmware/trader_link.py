@@ -5,6 +5,7 @@ import sys
 from control.records import Advice, Orders, Sample, Severity
 from control.state import Mode, State
 from firmware.config import Site
+from firmware.delivery_watch import DeliveryWatch
 from firmware.neighbours import Neighbourhood, Neighbours, Said
 from firmware.orders.clock_sync import clock_problem
 from firmware.position import glance
@@ -31,6 +32,7 @@ class TraderLink(Supervised[Said]):
         hello = {"site": site.model_dump(mode="json", by_alias=True), "nice": NICE}
         super().__init__(Said, MANNERS, command, hello)
         self._neighbourhood = Neighbourhood(site)
+        self._watch = DeliveryWatch()
         self._neighbourhood.fail("the trading process has not answered yet")
         self._known_advice: Advice | None = None  # to the process
         self._utc_of_t_s = 0.0  # UTC when the monotonic clock showed 0, in the last cycle
@@ -54,6 +56,9 @@ class TraderLink(Supervised[Said]):
         """Tell the process what this cycle saw, when it is time."""
         self._utc_of_t_s = sample.utc_s - sample.t_s
         self._hindrance = hindrance(state, orders)
+        deliveries = self._neighbourhood.deliveries
+        if text := self._watch.note(deliveries, sample.t_s, state.estimate.grid_kw):
+            self._tell(Severity.INFO, "trade", text)
         if not self._may_ask or sample.t_s - self._last_t_s < ASK_S:
             return
         seen = glance(

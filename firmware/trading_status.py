@@ -40,6 +40,8 @@ def trading_status(neighbours: Neighbours, utc_s: float, now_s: float) -> dict[s
             }
             for trade in market.trades
         ],
+        "bought_kwh": neighbours.bought_wh / WH_PER_KWH,
+        "sold_kwh": neighbours.sold_wh / WH_PER_KWH,
         "last_price_per_kwh": last.price_per_kwh if last else None,
         "agreed_price_per_kwh": _agreed(market, utc_s),
     }

@@ -58,6 +58,19 @@ def _readings(site: Site, topics: Topics) -> Iterator[Named]:
             _sensor(state, "Irradiance", "irradiance_w_m2")
             | {"dev_cla": "irradiance", "stat_cla": "measurement", "unit_of_meas": "W/m²"},
         )
+    if site.trading.enabled:
+        yield "trading_power", _power(state, "Traded power (bought above 0)", "trading.p_w")
+        yield (
+            "trading_price",
+            _sensor(state, "Price among neighbours", "trading.last_price_per_kwh")
+            | {"unit_of_meas": f"{site.site.currency}/kWh", "stat_cla": "measurement"},
+        )
+        said = "value_json.trading.problem or value_json.trading.doing or ''"
+        yield (
+            "trading",
+            _sensor(state, "Trade with neighbours", "trading")
+            | {"val_tpl": f"{{{{ ({said}) | truncate(250, True) }}}}"},
+        )
     yield "alarm", _flag(state, "Alarm", "value_json.alarms | length > 0", "problem")
     yield (
         "alarms",

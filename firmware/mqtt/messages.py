@@ -110,12 +110,38 @@ def site_state(
         "alarms": list(status["alarms"]),
         "missing": list(status["missing"]),
         "advice_missing": status["advice_missing"],
+        "trading": status["trading"] and _trading(status["trading"]),
         "loop": {
             "cycles": loop.get("cycles"),
             "missed": loop.get("cycles_missed"),
             "lateness_p99_s": lateness.get("p99_s"),
             "lateness_max_s": lateness.get("max_s"),
         },
+    }
+
+
+def _trading(trading: Mapping[str, Any]) -> Document:
+    now = trading["now"]
+    return {
+        "community": trading["community"],
+        "connected": trading["connected"],
+        "problem": trading["problem"],
+        "doing": trading["doing"],
+        "p_w": watt(now["bought_kw"]) if now else 0,
+        "price_per_kwh": wire("", now["price_per_kwh"])[1] if now else None,
+        "last_price_per_kwh": wire("", trading["last_price_per_kwh"])[1],
+        "agreed_price_per_kwh": wire("", trading["agreed_price_per_kwh"])[1],
+        "bought_wh": watt(trading["bought_kwh"]),
+        "sold_wh": watt(trading["sold_kwh"]),
+        "trades": [
+            {
+                "from": round(trade["from_utc_s"]),
+                "until": round(trade["until_utc_s"]),
+                "wh": watt(trade["bought_kwh"]),
+                "price_per_kwh": wire("", trade["price_per_kwh"])[1],
+            }
+            for trade in trading["trades"]
+        ],
     }
 
 
