@@ -30,7 +30,6 @@ from firmware.day_units import (
 )
 from firmware.tariff import Tariff
 
-ISLAND_VALUE_FRAC = 0.8  # of what a stored kWh saves in fuel: it may also meet a sunny day
 ALONE_H = 12.0  # an island without a generator gets through a night
 NO_UNITS = Units((), ())
 READY_H = 1.0  # a generator whose rest is shorter starts before the battery is empty
@@ -179,8 +178,26 @@ def _energy_value(site: Site, buy: Floats, connected: bool, sets: Diesel) -> flo
         return planner.weight_generation * max(0.0, price) * efficiency
     if sets is NO_DIESEL:
         return planner.weight_generation * planner.unserved_cost_per_kwh * 0.1
-    fuel = sets.fuel_price_per_l * sets.fuel_linear_l_per_kwh
-    return ISLAND_VALUE_FRAC * planner.weight_equipment * (fuel + sets.om_per_kwh) * efficiency
+    return _made_per_kwh(site, sets) * efficiency
+
+
+def _made_per_kwh(site: Site, sets: Diesel) -> float:
+    """Cost of a kWh from the sets at full load, in the weighted objective, starts not counted.
+
+    With fuel at no load: a kWh that is left over saves running time, not only fuel per kWh.
+    """
+    planner, power_kw = site.planner, sets.power_max_kw
+    litres_per_h = (
+        sets.fuel_no_load_l_per_h_per_rated_kw * sets.rated_kw
+        + sets.fuel_linear_l_per_kwh * power_kw
+        + sets.fuel_quadratic_l_per_h_per_kw2 * power_kw**2
+    )
+    running_per_h = sets.fuel_price_per_l * litres_per_h + sets.om_per_h_on
+    return (
+        planner.weight_equipment * (running_per_h / power_kw + sets.om_per_kwh)
+        + planner.weight_generation * sets.generation_cost_per_kwh
+        + planner.weight_pollution * _pollution_per_kwh(site)
+    )
 
 
 def plan_day(

@@ -26,7 +26,7 @@ class RuleBased:
     def controls(self, now_s: float) -> Controls:
         """Decide for the plant as it is now."""
         site = self._site
-        state = replace(self._state, estimate=_perfect(site, self.plant.state))
+        state = replace(self._state, estimate=perfectly_seen(site, self.plant.state))
         verdicts, generator = guard(site, state, arbitrate(_proposals(site, state), now_s), now_s)
         limits = {pv.name: verdicts[pv.name, Quantity.LIMIT_KW].value for pv in site.pv}
         battery_kw = _value(verdicts, site.battery.name) if site.battery else None
@@ -44,7 +44,8 @@ def _value(verdicts: Verdicts, battery: str) -> float:
     return verdicts[battery, Quantity.POWER_KW].value
 
 
-def _perfect(site: SiteParameters, plant: PlantState) -> Estimate:
+def perfectly_seen(site: SiteParameters, plant: PlantState) -> Estimate:
+    """The plant as an estimate without error or delay."""
     battery, generator = plant.battery, plant.generator
     return Estimate(
         pv_kw=sum(inverter.power_kw for inverter in plant.pv),

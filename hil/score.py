@@ -164,13 +164,17 @@ class Ledger:
         self.parts["stored energy"] = -gained_kwh * self._stored_value_per_kwh()
 
     def _stored_value_per_kwh(self) -> float:
-        """What a kWh in the battery saves: bought energy, or fuel on an island."""
+        """What a kWh in the battery saves: bought energy, or the set at full load on an island."""
         if self._site.grid is not None:
             mean = sum(self._bought) / len(self._bought)
             return mean * self._site.battery[0].discharge_efficiency_frac
         if self._site.generator:
             costs = self._site.generator[0]
-            return costs.fuel_price_per_l * costs.fuel_linear_l_per_kwh + costs.om_per_kwh
+            litres = costs.fuel_linear_l_per_kwh + costs.fuel_no_load_l_per_h_per_kw
+            litres += costs.fuel_quadratic_l_per_h_per_kw2 * costs.rated_kw
+            upkeep = costs.om_per_kwh + costs.om_per_h_on / costs.rated_kw
+            made_for = costs.fuel_price_per_l * litres + upkeep
+            return made_for * self._site.battery[0].discharge_efficiency_frac
         return 0.0
 
 

@@ -113,7 +113,19 @@ def test_on_an_island_the_grid_gives_nothing_and_the_generator_may_run(site: Sit
     assert made.diesel.rated_kw == 6.0
     assert made.diesel.initial_on
     assert made.diesel.min_up_h == 0.5
-    assert made.energy_value_per_kwh > 0.0
+
+
+def test_a_kwh_left_on_an_island_saves_running_time_and_not_only_fuel_per_kwh(site: Site) -> None:
+    made = instance(site, grid_present=False, generator_usable=True)
+    planner, unit = site.planner, site.generator[0]
+    fuel_l = unit.fuel_linear_l_per_kwh + unit.fuel_no_load_l_per_h_per_kw
+    fuel_l += unit.fuel_quadratic_l_per_h_per_kw2 * unit.rated_kw
+    running = unit.fuel_price_per_l * fuel_l + unit.om_per_kwh + unit.om_per_h_on / unit.rated_kw
+    made_for = planner.weight_equipment * running
+    made_for += planner.weight_generation * unit.generation_cost_per_kwh
+    made_for += planner.weight_pollution * unit.pollution_per_kwh
+    efficiency = site.battery[0].discharge_efficiency_frac
+    assert made.energy_value_per_kwh == pytest.approx(made_for * efficiency)
 
 
 def test_a_generator_that_never_ran_has_rested_for_long(site: Site) -> None:

@@ -215,6 +215,21 @@ def test_wear_and_stored_energy(site: Site) -> None:
     assert parts["stored energy"] == pytest.approx(-1.9 * worth, rel=0.02)
 
 
+def test_a_kwh_stored_on_an_island_saves_the_set_running_time(site: Site) -> None:
+    island = site.model_copy(update={"grid": None})
+    set_, battery_ = island.generator[0], island.battery[0]
+    parts = booked(island, replace(battery(stored_kwh=8.9), grid_kw=0.0)).parts
+    an_hour_l = (
+        set_.fuel_no_load_l_per_h_per_kw * set_.rated_kw
+        + set_.fuel_linear_l_per_kwh * set_.rated_kw
+        + set_.fuel_quadratic_l_per_h_per_kw2 * set_.rated_kw**2
+    )
+    an_hour = set_.fuel_price_per_l * an_hour_l + set_.om_per_h_on
+    worth = an_hour / set_.rated_kw + set_.om_per_kwh
+    kwh = 1.9 * battery_.discharge_efficiency_frac
+    assert parts["stored energy"] == pytest.approx(-kwh * worth, rel=0.02)
+
+
 def test_unserved_energy_costs_what_the_site_says(site: Site) -> None:
     state = replace(IDLE, grid_kw=0.0, unserved_kw=0.5)
     assert booked(site, state).parts["unserved"] == pytest.approx(
