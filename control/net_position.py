@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 from control.order_pricing import Means, Need
 from control.trades import Position, Quantiles, StoreFacts
@@ -44,7 +44,8 @@ def fault(position: Position) -> str:
 def _numbers(position: Position) -> Iterator[tuple[str, Sequence[float | None], float]]:
     """Numbers by name, and the lowest that is allowed."""
     for name in ("load_kw", "generation_kw"):
-        for row in astuple(getattr(position, name)):
+        quantiles = getattr(position, name)
+        for row in (quantiles.p10_kw, quantiles.p50_kw, quantiles.p90_kw):
             yield name, row, -ABSURD
     for name in ("grid_kw", "battery_kw", "buy_per_kwh", "sell_per_kwh"):
         yield name, getattr(position, name), -ABSURD

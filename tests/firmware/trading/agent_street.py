@@ -20,6 +20,8 @@ DAY_S = 86_400.0
 START_S = 20_000 * DAY_S
 BUY, SELL = 0.30, 0.05
 ADMIN = known("administrator")
+BUSY_S, IDLE_S = 5.0, 60.0  # between two ticks, in a slot of SLOT_S ...
+BUSY_FROM_S, BUSY_TO_S = 130.0, 20.0  # ... so much before the next one
 BATTERY = StoreFacts(5.0, 2.5, 2.5, 0.95, 0.95)
 NO_BATTERY = StoreFacts()
 
@@ -43,6 +45,7 @@ class House:
     clock_problem: str = ""
     trading: bool = True
     delivered: dict[int, float] = field(default_factory=dict)  # metered kWh, drawn > 0
+    _ahead: dict[float, tuple[Quantiles, Quantiles]] = field(default_factory=dict)
 
     def mean_kw(self, utc_s: float) -> tuple[float, float]:
         """Expected load and PV."""
@@ -60,8 +63,11 @@ class House:
 
     def position(self, utc_s: float, t_s: float) -> Position:
         from_s = utc_s // SLOT_S * SLOT_S
-        means = [self.mean_kw(from_s + number * SLOT_S) for number in range(96)]
-        rows = [_band([mean[column] for mean in means], self.error_frac) for column in (0, 1)]
+        if from_s not in self._ahead:
+            means = [self.mean_kw(from_s + number * SLOT_S) for number in range(96)]
+            load, pv = ([mean[column] for mean in means] for column in (0, 1))
+            self._ahead = {from_s: (_band(load, self.error_frac), _band(pv, self.error_frac))}
+        load_kw, generation_kw = self._ahead[from_s]
         return Position(
             utc_s=utc_s,
             t_s=t_s,
@@ -69,8 +75,8 @@ class House:
             trading=self.trading,
             from_utc_s=from_s,
             step_s=SLOT_S,
-            load_kw=rows[0],
-            generation_kw=rows[1],
+            load_kw=load_kw,
+            generation_kw=generation_kw,
             grid_kw=(),
             battery_kw=(),
             buy_per_kwh=96 * (BUY,),
@@ -121,18 +127,21 @@ class AgentStreet:
         houses: list[House],
         *,
         loss_frac: float = 0.0,
-        tick_s: float = 5.0,
+        slot_s: float = SLOT_S,
         start_s: float = START_S,
     ) -> None:
         self.dice = random.Random(len(houses))
         self.folder = folder
         self.houses = houses
         self.loss_frac = loss_frac
-        self.tick_s = tick_s
+        self.slot_s = slot_s
         self.now_s = start_s
         self.people = [known(f"house {house.number}") for house in houses]
-        entries = [entry(who, max_buy_wh=2500, max_sell_wh=2500) for who in self.people]
-        market = membership.Market(fee=1_000, price_floor=5_000, price_ceiling=30_000)
+        scale = slot_s / SLOT_S
+        most_wh = round(2500 * scale)
+        entries = [entry(who, max_buy_wh=most_wh, max_sell_wh=most_wh) for who in self.people]
+        times = membership.Times(**{name: round(ms * scale) for name, ms in membership.Times()})
+        market = membership.Market(fee=1_000, price_floor=5_000, price_ceiling=30_000, times=times)
         self.document = document([ADMIN], 1, entries, market=market)
         self.drops: Callable[[str, str, str], bool] = lambda _sender, _to, _kind: False
         self.agents: dict[str, Agent] = {}
@@ -162,8 +171,15 @@ class AgentStreet:
     def run(self, seconds: float) -> None:
         end_s = self.now_s + seconds
         while self.now_s < end_s - 1e-6:
-            self._live(self.tick_s)
-            self.now_s += self.tick_s
+            scale = self.slot_s / SLOT_S
+            left_s = (self.slot_s - self.now_s % self.slot_s) / scale
+            wait_s = BUSY_S if BUSY_FROM_S >= left_s > BUSY_TO_S else IDLE_S
+            if left_s > BUSY_FROM_S:
+                wait_s = min(wait_s, left_s - BUSY_FROM_S)
+            wait_s = scale * max(wait_s, 1.0)
+            tick_s = min(wait_s, end_s - self.now_s)
+            self._live(tick_s)
+            self.now_s += tick_s
             for who, house in zip(self.people, self.houses, strict=True):
                 utc_s, agent = self.now_s + house.clock_off_s, self.agents[who.peer]
                 self._send(who.peer, agent.step(house.position(utc_s, self.now_s)))
@@ -178,8 +194,8 @@ class AgentStreet:
             market, traded_kw = self.markets.get(who.peer), 0.0
             for trade in market.trades if market else ():
                 if trade.from_utc_s <= self.now_s < trade.until_utc_s:
-                    traded_kw = trade.net_wh / 1000.0 / SLOT_S * 3600.0
-            epoch = int(self.now_s // SLOT_S)
+                    traded_kw = trade.bought_kw
+            epoch = int(self.now_s // self.slot_s)
             drawn_kwh = house.live(self.now_s, seconds, traded_kw)
             house.delivered[epoch] = house.delivered.get(epoch, 0.0) + drawn_kwh
 
