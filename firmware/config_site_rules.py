@@ -53,10 +53,7 @@ def _devices(site: Site, *names: str) -> Iterator[tuple[Where, tuple[Any, ...]]]
             yield ("grid",), values
 
 
-def _how_many(site: Site) -> Iterator[Problem]:
-    for table in ("battery", "generator"):
-        if len(getattr(site, table)) > 1:
-            yield (table, 1), f"only one {table} is supported for now"
+def _anything(site: Site) -> Iterator[Problem]:
     if site.grid is None and not any(getattr(site, table) for table in _DEVICE_TABLES):
         yield ("grid",), "a site needs a [[pv]], [[wind]], [[battery]], [[generator]] or [grid]"
 
@@ -141,7 +138,16 @@ def _spi_select(site: Site) -> Iterator[Problem]:
 
 def _relay(site: Site) -> Iterator[Problem]:
     pin = site.gpio.generator_relay_pin
-    by_relay = any(generator.start == "relay" for generator in site.generator)
+    relays = [i for i, (start,) in _usable(site.generator, "start") if start == "relay"]
+    by_relay = bool(relays)
+    for i in relays[1:]:
+        yield (
+            ("generator", i, "start"),
+            (
+                f"generator[{relays[0]}] is started by the relay, and there is one relay; "
+                'must be "gencomm"'
+            ),
+        )
     if by_relay and pin is None:
         yield ("gpio", "generator_relay_pin"), 'generator start = "relay" needs it'
     if pin is not None and not by_relay:
@@ -253,7 +259,7 @@ def _trading(site: Site) -> Iterator[Problem]:
 
 
 SITE_RULES: tuple[SiteRule, ...] = (
-    _how_many,
+    _anything,
     _names,
     _topics,
     _endpoints,

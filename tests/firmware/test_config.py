@@ -420,10 +420,23 @@ def test_what_is_wrong_is_said(changes: dict[str, Any], lines: list[str]) -> Non
     assert errors(changed(changes)) == lines
 
 
-def test_one_battery_and_one_generator_for_now() -> None:
-    second = CONTENT["battery"][0] | {"name": "second", "unit": 100, "battery_unit": 226}
-    content = changed({"battery.1": second})
-    assert errors(content) == ["battery[1]: only one battery is supported for now"]
+def test_several_batteries_and_generators() -> None:
+    battery = CONTENT["battery"][0] | {"name": "second", "unit": 100, "battery_unit": 226}
+    generator = CONTENT["generator"][0] | {"name": "spare", "unit": 101, "start": "gencomm"}
+    content = changed({"battery.1": battery, "generator.1": generator})
+    made = site_from_dict(content)
+    assert [each.name for each in made.battery] == ["battery", "second"]
+    assert [each.name for each in made.generator] == ["genset", "spare"]
+    twice = changed({"battery.1": battery | {"name": "battery"}})
+    assert errors(twice) == ['battery[1].name = "battery": must be unique; battery[0] has it']
+
+
+def test_one_contact_starts_one_generator() -> None:
+    second = CONTENT["generator"][0] | {"name": "spare", "unit": 101}
+    assert errors(changed({"generator.1": second})) == [
+        'generator[1].start = "relay": generator[0] is started by the relay, and there is one '
+        'relay; must be "gencomm"'
+    ]
 
 
 def test_a_site_needs_something_to_measure() -> None:
