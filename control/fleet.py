@@ -5,12 +5,18 @@ it is decided afterwards, in `control.allotment` and `control.sets`. Where there
 kind, it is itself "all of them" and nothing here changes anything.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from control.curtail import TAPER_H
 from control.site import BatteryParameters, GeneratorParameters, SiteParameters
-from control.state import BatteryEstimate, Estimate, GeneratorState, State
+from control.state import (
+    BatteryEstimate,
+    Estimate,
+    GeneratorEstimate,
+    GeneratorState,
+    State,
+)
 
 BATTERIES = "all batteries"  # no device can have a name with a space
 GENERATORS = "all generators"
@@ -110,6 +116,31 @@ def joined_generator(units: Sequence[GeneratorParameters]) -> GeneratorParameter
         max_run_s=max(unit.max_run_s for unit in units),
         start_timeout_s=max(unit.start_timeout_s for unit in units),
     )
+
+
+def each_battery(
+    site: SiteParameters, plant: Estimate
+) -> Iterator[tuple[BatteryParameters, BatteryEstimate]]:
+    """Every battery with what is known of it, also where there is one."""
+    known = plant.batteries
+    if not site.batteries:
+        limits = plant.charge_limit_kw, plant.discharge_limit_kw
+        known = (BatteryEstimate(plant.battery_kw, plant.soc_frac, *limits),)
+    known = known or (BatteryEstimate(),) * len(site.batteries)
+    yield from zip(site.battery_units, known, strict=False)
+
+
+def each_set(
+    site: SiteParameters, state: State
+) -> Iterator[tuple[GeneratorParameters, GeneratorState, GeneratorEstimate]]:
+    """Every generator with its sequence and what is known of it, also where there is one."""
+    plant = state.estimate
+    seen = plant.generators
+    if not site.generators:
+        phase, available = plant.generator_phase, plant.generator_available
+        seen = (GeneratorEstimate(plant.generator_kw, phase, available),)
+    seen = seen or (GeneratorEstimate(),) * len(site.generators)
+    yield from zip(site.generator_units, sequences(site, state), seen, strict=False)
 
 
 def sequences(site: SiteParameters, state: State) -> tuple[GeneratorState, ...]:

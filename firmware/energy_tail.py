@@ -14,7 +14,7 @@ from pathlib import Path
 
 log = logging.getLogger("nanogrid")
 
-RECORD_BYTES = 1024
+RECORD_BYTES = 4096
 
 
 class EnergyTail:

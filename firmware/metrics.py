@@ -136,6 +136,7 @@ def _plant(status: Mapping[str, Any]) -> Iterator[Metric]:
     yield _gauge("battery_state_of_charge_ratio", about, battery.get("soc_frac"))
     limits = {(way,): _watts(battery.get(f"{way}_limit_kw")) for way in ("charge", "discharge")}
     yield _gauges("battery_limit_watts", "The battery's own live limits.", ["direction"], limits)
+    yield from _units(status)
     yield _gauge("grid_present", "1: the grid is there.", grid.get("present"))
     about = "Sunshine at the sensor."
     yield _gauge("irradiance_watts_per_square_meter", about, status["irradiance_w_m2"])
@@ -145,6 +146,18 @@ def _plant(status: Mapping[str, Any]) -> Iterator[Metric]:
     states = {each.value: each.value == mode for each in Mode}
     yield StateSetMetricFamily("nanogrid_mode", "The mode that holds is 1.", states)
     yield _gauge("alarms", "Alarms that stand.", len(status["alarms"]))
+
+
+def _units(status: Mapping[str, Any]) -> Iterator[Metric]:
+    """Each battery and each generator by itself, also where there is one."""
+    batteries, sets = status["batteries"], status["generators"]
+    powers = {(each["name"],): _watts(each["power_kw"]) for each in (*batteries, *sets)}
+    yield _gauges("unit_power_watts", "Power of each battery and generator.", ["device"], powers)
+    charges = {(each["name"],): each["soc_frac"] for each in batteries}
+    about = "Energy in each battery, as a share of its capacity."
+    yield _gauges("unit_state_of_charge_ratio", about, ["device"], charges)
+    locked = {(each["name"],): bool(each["locked"]) for each in sets}
+    yield _gauges("generator_locked", "1: no start is tried.", ["device"], locked)
 
 
 def _setpoints(setpoints: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from control.fleet import each_battery, each_set
 from control.obedience import FLAGGED, complaint
 from control.records import (
     Ack,
@@ -15,13 +16,21 @@ from control.records import (
     Explanation,
     Observed,
     Orders,
+    Plan,
     Proposal,
     Sample,
     Setpoint,
 )
-from control.site import GeneratorParameters, SiteParameters
+from control.site import BatteryParameters, GeneratorParameters, SiteParameters
 from control.sky import PvAhead
-from control.state import Mode, Obedience, State
+from control.state import (
+    BatteryEstimate,
+    GeneratorEstimate,
+    GeneratorState,
+    Mode,
+    Obedience,
+    State,
+)
 from drivers.station import DeviceImage
 from firmware.neighbours import NOBODY, Neighbours
 from firmware.trading_status import trading_status
@@ -107,6 +116,8 @@ def status(
         },
         "grid": site.grid and {"present": plant.grid_present, "for_s": plant.grid_for_s},
         "generator": site.generator and _generator(site.generator, state, now_s),
+        "batteries": [_each_battery(*known) for known in each_battery(site, plant)],
+        "generators": [_each_set(*known, now_s) for known in each_set(site, state)],
         "irradiance_w_m2": sample.irradiance_w_m2.good if sample.irradiance_w_m2 else None,
         "price_per_kwh": {"buy": sample.price_buy_per_kwh, "sell": sample.price_sell_per_kwh},
         "devices": [
@@ -116,12 +127,12 @@ def status(
         "missing": plant.missing,
         "setpoints": _setpoints(moment),
         "orders": _orders(moment.orders, now_s),
-        "plan": _plan(moment.advice, now_s),
+        "plan": _plan(site, moment.advice, now_s),
         "forecast": _forecast(moment.advice, now_s),
         "nowcast": _nowcast(site, sample, state.sky.ahead),
         "advice_missing": moment.advice.detail,
         "trading": trading_status(moment.neighbours, sample.utc_s, now_s),
-        "alarms": [*_alarms(state), *_machine_alarms(machine)],
+        "alarms": [*_alarms(site, state), *_machine_alarms(machine)],
         **_machine(machine),
     }
     plain: dict[str, Any] = _plain(document)
@@ -139,13 +150,11 @@ def utc_text(utc_s: float) -> str | None:
 
 def observations(site: SiteParameters, sample: Sample) -> Iterator[tuple[str, Observed[Any]]]:
     """Yield every device's name with what was read of it."""
-    battery = (site.battery,) if site.battery else ()
-    generator = (site.generator,) if site.generator else ()
     groups: tuple[tuple[tuple[Any, ...], tuple[Observed[Any], ...]], ...] = (
         (site.pv, sample.pv),
         (site.wind, sample.wind),
-        (battery, sample.batteries),
-        (generator, sample.generators),
+        (site.battery_units, sample.batteries),
+        (site.generator_units, sample.generators),
     )
     for parameters, observed in groups:
         for device, seen in zip(parameters, observed, strict=False):
@@ -156,14 +165,37 @@ def observations(site: SiteParameters, sample: Sample) -> Iterator[tuple[str, Ob
 
 def _generator(site: GeneratorParameters, state: State, now_s: float) -> dict[str, Any]:
     """Our side of the sequence; a timer that does not run now is None."""
-    generator, plant = state.generator, state.estimate
+    plant = state.estimate
+    seen = GeneratorEstimate(plant.generator_kw, plant.generator_phase, plant.generator_available)
+    return _sequence(site, state.generator, seen, now_s)
+
+
+def _each_battery(site: BatteryParameters, known: BatteryEstimate) -> dict[str, Any]:
+    return {
+        "name": site.name,
+        "power_kw": known.kw,
+        "soc_frac": known.soc_frac,
+        "charge_limit_kw": known.charge_limit_kw,
+        "discharge_limit_kw": known.discharge_limit_kw,
+    }
+
+
+def _each_set(
+    site: GeneratorParameters, own: GeneratorState, seen: GeneratorEstimate, now_s: float
+) -> dict[str, Any]:
+    return {"name": site.name, "power_kw": seen.kw, **_sequence(site, own, seen, now_s)}
+
+
+def _sequence(
+    site: GeneratorParameters, generator: GeneratorState, seen: GeneratorEstimate, now_s: float
+) -> dict[str, Any]:
     for_s = now_s - generator.since_s
     run = generator.run
     return {
         "asked_to_run": run,
         "for_s": for_s,
-        "phase": plant.generator_phase,
-        "available": plant.generator_available,
+        "phase": seen.phase,
+        "available": seen.available,
         "min_run_left_s": max(0.0, site.min_run_s - for_s) if run else None,
         "max_run_left_s": max(0.0, site.max_run_s - for_s) if run else None,
         "min_rest_left_s": None if run else max(0.0, site.min_rest_s - for_s),
@@ -277,7 +309,7 @@ def _order(proposal: Proposal, now_s: float) -> dict[str, Any]:
 # --- advice and alarms ---------------------------------------------------------------------
 
 
-def _plan(advice: Advice, now_s: float) -> dict[str, Any] | None:
+def _plan(site: SiteParameters, advice: Advice, now_s: float) -> dict[str, Any] | None:
     plan = advice.plan
     if plan is None:
         return None
@@ -291,6 +323,7 @@ def _plan(advice: Advice, now_s: float) -> dict[str, Any] | None:
             "generator_kw": plan.generator_kw[slot],
             "grid_kw": plan.grid_kw[slot],
             "soc_frac_at_end": plan.soc_frac[slot],
+            "units": dict(_planned_units(site, plan, slot)),
         }
     return {
         "age_s": now_s - plan.issued_t_s,
@@ -300,6 +333,16 @@ def _plan(advice: Advice, now_s: float) -> dict[str, Any] | None:
         "cost": plan.cost,
         "slot": current,
     }
+
+
+def _planned_units(
+    site: SiteParameters, plan: Plan, slot: int
+) -> Iterator[tuple[str, float | bool]]:
+    """Where there are several: a battery's kW, whether a generator is on."""
+    for battery, powers_kw in zip(site.batteries, plan.battery_units_kw, strict=False):
+        yield battery.name, powers_kw[slot]
+    for generator, on in zip(site.generators, plan.generator_units_on, strict=False):
+        yield generator.name, on[slot]
 
 
 def _forecast(advice: Advice, now_s: float) -> dict[str, Any] | None:
@@ -335,15 +378,17 @@ def _nowcast(site: SiteParameters, sample: Sample, ahead: PvAhead | None) -> dic
     return {"missing": missing, "learnt": False, "p10_kw": (), "p50_kw": (), "p90_kw": ()}
 
 
-def _alarms(state: State) -> Iterator[str]:
+def _alarms(site: SiteParameters, state: State) -> Iterator[str]:
     if state.mode in (Mode.SAFE, Mode.DEGRADED):
         yield f"mode {state.mode.value}: {state.mode_reason}"
     if state.estimate.emergency_stop:
         yield "emergency stop"
     elif state.emergency_latched:
         yield "emergency stop was pressed and is not acknowledged"
-    if state.generator.locked:
-        yield f"generator locked: {state.generator.locked}"
+    for generator, own, _ in each_set(site, state):
+        if own.locked:
+            whose = generator.name if site.generators else "generator"
+            yield f"{whose} locked: {own.locked}"
     for item in state.obedience:
         if item.status in FLAGGED:
             yield complaint(item)

@@ -23,7 +23,8 @@ def view(document: Document) -> RenderableType:
     parts += [
         Text(line)
         for line in (
-            _generator(document),
+            _batteries(document),
+            _generators(document),
             _plan(document),
             *_forecasts(document),
             _nowcast(document),
@@ -96,10 +97,26 @@ def _setpoints(document: Document) -> Table:
     return table
 
 
-def _generator(document: Document) -> str:
-    generator = document["generator"]
-    if not generator:
+def _generators(document: Document) -> str:
+    several = len(document["generators"]) > 1
+    return "\n".join(
+        _generator(each["name"] if several else "generator", each)
+        for each in document["generators"]
+    )
+
+
+def _batteries(document: Document) -> str:
+    """Each battery, where there are several."""
+    each = document["batteries"]
+    if len(each) < 2:
         return ""
+    return "batteries: " + ", ".join(
+        f"{item['name']} {_number(item['power_kw'])} kW at {_percent(item['soc_frac'])}"
+        for item in each
+    )
+
+
+def _generator(name: str, generator: Document) -> str:
     words = {
         "min_run_left_s": "minimum run",
         "max_run_left_s": "longest run",
@@ -109,7 +126,8 @@ def _generator(document: Document) -> str:
         f"{word}: {_seconds(generator[key])} left" for key, word in words.items() if generator[key]
     ]
     asked = "asked to run" if generator["asked_to_run"] else "not asked to run"
-    return "generator: " + ", ".join([generator["phase"], asked, *timers])
+    locked = [f"locked: {generator['locked']}"] if generator["locked"] else []
+    return f"{name}: " + ", ".join([generator["phase"], asked, *timers, *locked])
 
 
 def _plan(document: Document) -> str:

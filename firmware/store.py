@@ -31,6 +31,7 @@ from firmware.store_restore import boot_id, restored
 from firmware.store_schema import StoreError
 from firmware.store_writer import Job, Writer
 from firmware.unexpected import SteadyThread
+from firmware.unit_energy import UnitEnergy
 
 FIRST_S = 0.5  # who dies young loses little
 ENERGY_S = 20.0  # so much of what nobody else counts a killed process takes with it
@@ -38,7 +39,7 @@ EVENT_S = 60.0  # events alone make a batch so often at most: the card's write b
 QUEUED = 32  # batches and jobs together
 CLOSE_S = 5.0
 
-Urgent = tuple[bool, bool, float, bool, int, str]
+Urgent = tuple[bool, tuple[tuple[bool, float, bool, int, str], ...]]
 T = TypeVar("T")
 
 
@@ -55,6 +56,8 @@ class Store:
         self._site = site
         self._boot = boot_id()
         self._generator_name = site.generator.name if site.generator else ""
+        self._sets = tuple(each.name for each in site.generators)
+        self._units = UnitEnergy(site)
         self._means = MinuteMeans()
         self._next = Pending()
         self._due = False
@@ -82,7 +85,8 @@ class Store:
         """What the process before left to start with, at this monotonic and UTC time."""
         if self._checkpoint is None:
             return State()
-        return restored(self._checkpoint, self._site.generator, now_s, utc_s, self._boot)
+        site = self._site
+        return restored(self._checkpoint, site.generator, now_s, utc_s, self._boot, site.generators)
 
     def publish(self, telemetry: Telemetry) -> None:
         """Take one cycle; hand over to the thread what is due."""
@@ -94,6 +98,7 @@ class Store:
             pending.minutes.append(minute)
             self._due = True
         self._count(self._energy.add(sample, values))
+        self._count(self._units.add(sample.t_s, state))
         for event in telemetry.events:
             pending.events.append(StoredEvent(sample.utc_s, event.severity, event.key, event.text))
         urgent = _urgent(state)
@@ -101,7 +106,9 @@ class Store:
         self._urgent = urgent
         if pending.events and not self._due and sample.t_s - self._events_t_s >= EVENT_S:
             self._due, self._events_t_s = True, sample.t_s
-        pending.checkpoint = checkpoint_of(state, sample, self._boot, self._generator_name)
+        pending.checkpoint = checkpoint_of(
+            state, sample, self._boot, self._generator_name, self._sets
+        )
         if self._due or sample.t_s - self._handed_s >= self._pause_s:
             self._hand_over(sample.t_s)
 
@@ -200,12 +207,7 @@ class Store:
 
 def _urgent(state: State) -> Urgent:
     """What is written as soon as it changes."""
-    generator = state.generator
-    return (
-        state.emergency_latched,
-        generator.run,
-        generator.since_s,
-        generator.carried,
-        generator.attempts,
-        generator.locked,
+    return state.emergency_latched, tuple(
+        (each.run, each.since_s, each.carried, each.attempts, each.locked)
+        for each in (state.generator, *state.generators)
     )

@@ -2,13 +2,13 @@
 
 import json
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from math import isfinite
 
 from control.records import InverterMeasurement, Observed, Sample, Severity
 from control.site import SiteParameters
-from control.state import Mode, State
+from control.state import GeneratorState, Mode, State
 from firmware.codec import decode, encode
 from firmware.minutes import MINUTE_S
 
@@ -64,6 +64,18 @@ class StoredEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class SetKept:
+    """One generator's sequence, as it outlives the process."""
+
+    generator: str  # its name
+    run: bool = False
+    since_s: float | None = None  # None: the set has not been looked at
+    carried: bool = False
+    attempts: int = 0
+    locked: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """What outlives the process. Times `_s` are monotonic, of the machine's boot `boot`.
 
@@ -84,14 +96,17 @@ class Checkpoint:
     locked: str = ""
     low_soc: bool = False
     registers_kwh: Values = ()  # what the devices' own meters said, in the order of REGISTERED
+    sets: tuple[SetKept, ...] = ()  # each by itself, where there are several
 
 
 _CHECKPOINT = {field.name: field.default for field in fields(Checkpoint)}
-_LATER = ("registers_kwh",)  # not in checkpoints of older versions
+_LATER = ("registers_kwh", "sets")  # not in checkpoints of older versions
 
 
-def checkpoint_of(state: State, sample: Sample, boot: str, generator_name: str) -> Checkpoint:
-    """The checkpoint of one cycle."""
+def checkpoint_of(
+    state: State, sample: Sample, boot: str, generator_name: str, sets: Sequence[str] = ()
+) -> Checkpoint:
+    """The checkpoint of one cycle; `sets` names the generators where there are several."""
     generator = state.generator
     return Checkpoint(
         boot,
@@ -108,7 +123,13 @@ def checkpoint_of(state: State, sample: Sample, boot: str, generator_name: str) 
         generator.locked,
         generator.low_soc,
         registers_kwh(sample),
+        tuple(_kept(name, each) for name, each in zip(sets, state.generators, strict=False)),
     )
+
+
+def _kept(name: str, own: GeneratorState) -> SetKept:
+    since_s = own.since_s if isfinite(own.since_s) else None
+    return SetKept(name, own.run, since_s, own.carried, own.attempts, own.locked)
 
 
 def checkpoint_to_text(checkpoint: Checkpoint) -> str:

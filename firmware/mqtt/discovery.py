@@ -11,6 +11,8 @@ from firmware.mqtt.topics import OFFLINE, ONLINE, Topics
 EXPIRES_S = 150  # the state comes once a minute at least: two may get lost
 STATES = ("starting", "auto", "manual", "degraded", "safe", "stopped")
 
+ENERGY = {"dev_cla": "energy", "stat_cla": "total_increasing", "unit_of_meas": "Wh"}
+
 Component = dict[str, Any]
 Named = tuple[str, Component]
 
@@ -52,6 +54,7 @@ def _readings(site: Site, topics: Topics) -> Iterator[Named]:
             yield f"price_{side}", _price(state, side, site.site.currency)
     if site.generator:
         yield "generator_phase", _sensor(state, "Generator", "generator.phase")
+    yield from _units(site, topics)
     if site.irradiance:
         yield (
             "irradiance",
@@ -96,6 +99,29 @@ def _readings(site: Site, topics: Topics) -> Iterator[Named]:
         )
 
 
+def _units(site: Site, topics: Topics) -> Iterator[Named]:
+    """Each battery and each generator, where there are several of the kind."""
+    for battery in site.battery if len(site.battery) > 1 else ():
+        name, state = battery.name, topics.of_device(battery.name, "state")
+        yield f"unit_{name}_power", _power(state, f"{name} power", "p_w")
+        yield f"unit_{name}_soc", _percent(state, f"{name} charge", "soc_frac")
+    for generator in site.generator if len(site.generator) > 1 else ():
+        name, state = generator.name, topics.of_device(generator.name, "state")
+        yield f"unit_{name}_power", _power(state, f"{name} power", "p_w")
+        yield f"unit_{name}_phase", _sensor(state, name, "phase")
+
+
+def _unit_counters(site: Site) -> Iterator[tuple[str, str, str]]:
+    """Key, counter and name of each unit's energy, as `firmware.unit_energy` counts it."""
+    for battery in site.battery if len(site.battery) > 1 else ():
+        name = battery.name
+        yield f"{name}_charged", f"{name}.charged", f"Energy into {name}"
+        yield f"{name}_discharged", f"{name}.discharged", f"Energy out of {name}"
+    for generator in site.generator if len(site.generator) > 1 else ():
+        name = generator.name
+        yield f"{name}_generated", f"{name}.generator", f"Energy from {name}"
+
+
 def _energy(site: Site, topics: Topics) -> Iterator[Named]:
     """What the energy dashboard adds up."""
     present = set(kinds(site).values())
@@ -113,9 +139,13 @@ def _energy(site: Site, topics: Topics) -> Iterator[Named]:
         if part in present or not part:
             yield (
                 f"energy_{counter}",
-                _sensor(topics.of_site("state"), name, f"energy_wh.{counter}")
-                | {"dev_cla": "energy", "stat_cla": "total_increasing", "unit_of_meas": "Wh"},
+                _sensor(topics.of_site("state"), name, f"energy_wh.{counter}") | ENERGY,
             )
+    for key, counter, name in _unit_counters(site):
+        yield (
+            f"energy_{key}",
+            _sensor(topics.of_site("state"), name, f"energy_wh['{counter}']") | ENERGY,
+        )
 
 
 def _controls(site: Site, topics: Topics) -> Iterator[Named]:
@@ -142,12 +172,14 @@ def _controls(site: Site, topics: Topics) -> Iterator[Named]:
             "ent_cat": "config",
         },
     )
+    several = len(site.battery) > 1
     for battery in site.battery:
+        whose = battery.name if several else "Battery"
         yield (
-            "battery_setpoint",
+            f"{battery.name}_setpoint" if several else "battery_setpoint",
             {
                 "p": "number",
-                "name": f"Battery setpoint for {SETPOINT_S // 60} min",
+                "name": f"{whose} setpoint for {SETPOINT_S // 60} min",
                 "stat_t": topics.of_site("schedule"),
                 "val_tpl": "{{ value_json.setpoints"
                 f" | selectattr('device', 'eq', '{battery.name}')"

@@ -45,7 +45,7 @@ class Inbound:
         self._tell = tell
         self._reply = reply
         self._utc = utc
-        self._battery = site.battery[0].name if site.battery else ""
+        self._batteries = [battery.name for battery in site.battery]
         self._hears_births = site.mqtt.discovery
         self._seq = 0
         self.takes_simple = any(  # what comes on the simple topics cannot be signed
@@ -58,8 +58,8 @@ class Inbound:
     def subscriptions(self) -> list[str]:
         """The topics to ask for."""
         simple = [self._topics.of_site("set/+")] if self.takes_simple else []
-        if self.takes_simple and self._battery:
-            simple.append(self._topics.of_device(self._battery, "set/+"))
+        if self.takes_simple:
+            simple += [self._topics.of_device(name, "set/+") for name in self._batteries]
         births = [self._topics.home_assistant] if self._hears_births else []
         return [self._topics.of_site("cmd"), *births, *simple]
 
@@ -141,10 +141,11 @@ class Inbound:
             return "mode.set", {"mode": text}
         if path == "set/replan" and text == "PRESS":
             return "plan.replan", {}
-        if self._battery and path == f"{self._battery}/set/p_w":
-            power_w = _whole(text)
+        for name in self._batteries:
+            power_w = _whole(text) if path == f"{name}/set/p_w" else None
             if power_w is not None:
-                return "battery.setpoint", {"p_w": power_w, "ttl_s": SETPOINT_S}
+                whose = {"device": name} if len(self._batteries) > 1 else {}
+                return "battery.setpoint", {"p_w": power_w, "ttl_s": SETPOINT_S, **whose}
         return None
 
 

@@ -92,14 +92,8 @@ def site_state(
         "p_w": {name: watt(kw) for name, kw in status["power_kw"].items()},
         "battery": battery and dict(wire(name, value) for name, value in battery.items()),
         "grid_present": grid["present"] if grid else None,
-        "generator": generator
-        and {
-            "asked_to_run": generator["asked_to_run"],
-            "phase": generator["phase"],
-            "available": generator["available"],
-            "failed_starts": generator["failed_starts"],
-            "locked": generator["locked"],
-        },
+        "generator": generator and _sequence(generator),
+        **_units(status),
         "irradiance_w_m2": wire("irradiance_w_m2", status["irradiance_w_m2"])[1],
         "temperature_degc": wire("temperature_degc", sample.temperature_degc)[1],
         "price_per_kwh": {
@@ -143,6 +137,27 @@ def _trading(trading: Mapping[str, Any]) -> Document:
             for trade in trading["trades"]
         ],
     }
+
+
+def _sequence(generator: Mapping[str, Any]) -> Document:
+    keys = ("asked_to_run", "phase", "available", "failed_starts", "locked")
+    return {key: generator[key] for key in keys}
+
+
+def _units(status: Mapping[str, Any]) -> Document:
+    """Each battery and each generator by its name, where there are several of the kind."""
+    found: Document = {}
+    if len(status["batteries"]) > 1:
+        found["batteries"] = {
+            each["name"]: dict(wire(key, each[key]) for key in each if key != "name")
+            for each in status["batteries"]
+        }
+    if len(status["generators"]) > 1:
+        found["generators"] = {
+            each["name"]: {"p_w": watt(each["power_kw"]), **_sequence(each)}
+            for each in status["generators"]
+        }
+    return found
 
 
 def device_state(telemetry: Telemetry, device: Mapping[str, Any], kind: str) -> Document:
@@ -252,7 +267,14 @@ def _plan(plan: Plan, utc_of_monotonic: float) -> Document:
         "grid_w": [watt(kw) for kw in plan.grid_kw],
         "curtailed_w": [watt(kw) for kw in plan.curtailed_kw],
         "soc_frac": [wire("soc_frac", frac)[1] for frac in plan.soc_frac],
+        **_unit_rows(plan),
     }
+
+
+def _unit_rows(plan: Plan) -> Document:
+    """A row for each unit in the site file's order, where there are several of the kind."""
+    rows = {"battery_units_w": plan.battery_units_kw, "generator_units_w": plan.generator_units_kw}
+    return {name: [[watt(kw) for kw in row] for row in each] for name, each in rows.items() if each}
 
 
 def event(event_id: str, utc_s: float, happened: Event) -> Document:

@@ -1,12 +1,13 @@
 """May this command be followed? One check after the other; the first that says no is the reason."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from control.fleet import each_battery, each_set
 from control.records import Level
-from control.site import SiteParameters
-from control.state import Mode, State
+from control.site import GeneratorParameters, SiteParameters
+from control.state import Estimate, GeneratorEstimate, GeneratorState, Mode, State
 from firmware.config_operation import CommandSource
 from firmware.orders.envelope import (
     BatteryReserve,
@@ -136,8 +137,10 @@ def _bounds(command: Command, _order: Order, met: Circumstances) -> str:
     return ""
 
 
-def _unknown(device: str | None, name: str) -> str:
-    return "" if device in (None, name) else f"args.device: no {device}; allowed: {name}"
+def _unknown(device: str | None, names: Sequence[str]) -> str:
+    if device is None or device in names:
+        return ""
+    return f"args.device: no {device}; allowed: {', '.join(names)}"
 
 
 def _outside(key: str, value: float, lower: float, upper: float, why: str) -> str:
@@ -151,21 +154,26 @@ def _setpoint_bounds(command: BatterySetpoint, met: Circumstances) -> str:
     battery, power_w = met.site.battery, command.args.p_w
     if battery is None:
         return "this site has no battery"
+    device = command.args.device
+    if unknown := _unknown(device, [unit.name for unit in met.site.battery_units]):
+        return unknown
+    plant = met.state.estimate if met.state else Estimate()
+    limits_kw = plant.charge_limit_kw, plant.discharge_limit_kw
+    if device is not None:
+        for unit, known in each_battery(met.site, plant):
+            if unit.name == device:
+                battery, limits_kw = unit, (known.charge_limit_kw, known.discharge_limit_kw)
     charge_kw, discharge_kw = battery.charge_max_kw, battery.discharge_max_kw
     rated = _outside(
         "p_w", power_w, -W_PER_KW * charge_kw, W_PER_KW * discharge_kw, "site's limits"
     )
-    plant = met.state.estimate if met.state else None
-    if plant and plant.charge_limit_kw is not None:
-        charge_kw = min(charge_kw, plant.charge_limit_kw)
-    if plant and plant.discharge_limit_kw is not None:
-        discharge_kw = min(discharge_kw, plant.discharge_limit_kw)
+    if limits_kw[0] is not None:
+        charge_kw = min(charge_kw, limits_kw[0])
+    if limits_kw[1] is not None:
+        discharge_kw = min(discharge_kw, limits_kw[1])
     now = "limits that the battery has now"
-    return (
-        _unknown(command.args.device, battery.name)
-        or rated
-        or _outside("p_w", power_w, -W_PER_KW * charge_kw, W_PER_KW * discharge_kw, now)
-    )
+    lower_w, upper_w = -W_PER_KW * charge_kw, W_PER_KW * discharge_kw
+    return rated or _outside("p_w", power_w, lower_w, upper_w, now)
 
 
 def _reserve_bounds(command: BatteryReserve, site: SiteParameters) -> str:
@@ -205,26 +213,47 @@ def _site_kw(op: str, site: SiteParameters) -> float:
 
 
 def _generator_bounds(command: GeneratorStart | GeneratorStop, met: Circumstances) -> str:
-    generator = met.site.generator
-    if generator is None:
+    if met.site.generator is None:
         return "this site has no generator"
-    if unknown := _unknown(command.args.device, generator.name):
+    device = command.args.device
+    if unknown := _unknown(device, [unit.name for unit in met.site.generator_units]):
         return unknown
     if met.state is None:
         return "nothing is known of the generator yet"
-    ours, plant = met.state.generator, met.state.estimate
-    for_s = met.t_s - ours.since_s
-    if isinstance(command, GeneratorStop):
-        left_s = generator.min_run_s - for_s
-        return f"minimum run: {left_s:.0f} s left" if ours.run and left_s > 0 else ""
-    if ours.run:
+    stop = isinstance(command, GeneratorStop)
+    refused = [
+        (
+            unit.name,
+            _not_stoppable(unit, own, met) if stop else _not_startable(unit, own, seen, met),
+        )
+        for unit, own, seen in each_set(met.site, met.state)
+        if device in (None, unit.name)
+    ]
+    if len(refused) == 1:
+        return refused[0][1]
+    reasons = [f"{name}: {why}" for name, why in refused if why]
+    all_wanted = stop or len(reasons) == len(refused)  # one that can start is enough
+    return "; ".join(reasons) if all_wanted else ""
+
+
+def _not_stoppable(unit: GeneratorParameters, own: GeneratorState, met: Circumstances) -> str:
+    left_s = unit.min_run_s - (met.t_s - own.since_s)
+    return f"minimum run: {left_s:.0f} s left" if own.run and left_s > 0 else ""
+
+
+def _not_startable(
+    unit: GeneratorParameters, own: GeneratorState, seen: GeneratorEstimate, met: Circumstances
+) -> str:
+    for_s = met.t_s - own.since_s
+    if own.run:
         return ""
-    if ours.locked:
-        return f"locked: {ours.locked}; alarm.acknowledge first"
-    if generator.min_rest_s > for_s:
-        return f"minimum rest: {generator.min_rest_s - for_s:.0f} s left"
-    blind = generator.by_relay and generator.name in plant.missing
-    return "" if plant.generator_available or blind else "the set is not ready for a remote start"
+    if own.locked:
+        return f"locked: {own.locked}; alarm.acknowledge first"
+    if unit.min_rest_s > for_s:
+        return f"minimum rest: {unit.min_rest_s - for_s:.0f} s left"
+    missing = met.state.estimate.missing if met.state else ()
+    blind = unit.by_relay and unit.name in missing
+    return "" if seen.available or blind else "the set is not ready for a remote start"
 
 
 def _price_bounds(command: PriceSet, utc_s: float) -> str:

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
+from control.allotment import SHARE
+from control.battery_limits import RAMP
+from control.fleet import each_set, sequences
 from control.records import Ack, Explanation, Quantity
 from control.site import SiteParameters
-from control.state import Mode
+from control.state import GeneratorState, Mode
 from firmware.loop import Telemetry
 from firmware.orders.standing import GRID_LIMITS, W_PER_KW, Order, pv_limits_kw
 
@@ -37,11 +40,11 @@ def outcome(order: Order, telemetry: Telemetry, site: SiteParameters, since_s: f
     if order.op == "pv.limit":
         return _pv(order, telemetry, site, since_s)
     if order.op == "generator.start":
-        return _generator_start(telemetry, site)
+        return _generator_start(order, telemetry, site)
     if order.op == "generator.stop":
-        return _generator_stop(telemetry, site)
+        return _generator_stop(order, telemetry, site)
     if order.op == "alarm.acknowledge":
-        return _acknowledged(telemetry)
+        return _acknowledged(telemetry, site)
     if order.op == "trade.set":
         done = telemetry.orders.trading == order.args["on"]
         return Outcome(done, "" if done else "another order stops trade")
@@ -90,19 +93,25 @@ def _overruled(telemetry: Telemetry, why: Explanation | None) -> str:
 
 
 def _battery(order: Order, telemetry: Telemetry, site: SiteParameters, since_s: float) -> Outcome:
-    name = site.battery.name if site.battery else ""
-    why = _why(telemetry, name, Quantity.POWER_KW)
-    if why is None or not _is_ours(order, why):
-        return Outcome(False, _overruled(telemetry, why))
-    value_kw = _value(telemetry, name, Quantity.POWER_KW)
-    answer = _answer(telemetry, name, Quantity.POWER_KW, value_kw, since_s)
-    if answer:
-        return Outcome(False, answer)
-    text = f"{W_PER_KW * value_kw:z.0f} W"
-    if why.clips and why.clips[-1] == "ramp":
+    """Of the battery that is meant, or of all together: then those count that are not told else."""
+    device = order.args.get("device")
+    names = [unit.name for unit in site.battery_units if device in (None, unit.name)]
+    found = {name: _why(telemetry, name, Quantity.POWER_KW) for name in names}
+    ours = {name: why for name, why in found.items() if why and _is_ours(order, why)}
+    if not ours:
+        return Outcome(False, _overruled(telemetry, next(iter(found.values()), None)))
+    values_kw = {name: _value(telemetry, name, Quantity.POWER_KW) for name in ours}
+    for name, value_kw in values_kw.items():
+        answer = _answer(telemetry, name, Quantity.POWER_KW, value_kw, since_s)
+        if answer:
+            return Outcome(False, answer)
+    total_kw = sum(values_kw.values()) if len(values_kw) > 1 else values_kw[next(iter(ours))]
+    text = f"{W_PER_KW * total_kw:z.0f} W"
+    clips = [[c for c in why.clips if not c.startswith(SHARE)] for why in ours.values()]
+    if any(each and each[-1] == RAMP for each in clips):
         return Outcome(False, f"{text}, on its way", moving=True)
-    clips = [clip for clip in why.clips if clip != "ramp"]
-    return Outcome(True, f"{text}: {'; '.join(clips)}" if clips else text)
+    said = dict.fromkeys(clip for each in clips for clip in each if clip != RAMP)
+    return Outcome(True, f"{text}: {'; '.join(said)}" if said else text)
 
 
 def _pv(order: Order, telemetry: Telemetry, site: SiteParameters, since_s: float) -> Outcome:
@@ -145,45 +154,49 @@ def _near(ack: Ack, one: float, other: float) -> bool:
     return abs(one - other) <= max(0.05, 0.02 * abs(ack.commanded))
 
 
-def _generator_start(telemetry: Telemetry, site: SiteParameters) -> Outcome:
+def _generator_start(order: Order, telemetry: Telemetry, site: SiteParameters) -> Outcome:
     """Whoever had it started: it carries load, or it is on its way, or somebody is against it."""
-    state = telemetry.decision.state
-    if state.generator.locked:
-        return Outcome(False, f"locked: {state.generator.locked}", hopeless=True)
-    if not state.generator.run:
-        return Outcome(False, _overruled(telemetry, _why_run(telemetry, site)), hopeless=True)
-    phase = state.estimate.generator_phase
-    carries = state.estimate.generator_carries
+    own, phase = _set(order, telemetry, site)
+    if own.locked:
+        return Outcome(False, f"locked: {own.locked}", hopeless=True)
+    if not own.run:
+        why = _overruled(telemetry, _why_run(order, telemetry, site))
+        return Outcome(False, why, hopeless=True)
+    carries = phase == "running"
     return Outcome(carries, "it carries load" if carries else f"the set is {phase}")
 
 
-def _generator_stop(telemetry: Telemetry, site: SiteParameters) -> Outcome:
-    state = telemetry.decision.state
-    if state.generator.run:
-        return Outcome(False, _overruled(telemetry, _why_run(telemetry, site)))
-    phase = state.estimate.generator_phase
+def _generator_stop(order: Order, telemetry: Telemetry, site: SiteParameters) -> Outcome:
+    own, phase = _set(order, telemetry, site)
+    if own.run:
+        return Outcome(False, _overruled(telemetry, _why_run(order, telemetry, site)))
     return Outcome(phase not in ("starting", "warming", "running"), f"the set is {phase}")
 
 
-def _why_run(telemetry: Telemetry, site: SiteParameters) -> Explanation | None:
-    return _why(telemetry, site.generator.name if site.generator else "", Quantity.RUN)
+def _set(order: Order, telemetry: Telemetry, site: SiteParameters) -> tuple[GeneratorState, str]:
+    """Sequence and phase of the set that is meant, or of all as one."""
+    state = telemetry.decision.state
+    for unit, own, seen in each_set(site, state):
+        if unit.name == order.args.get("device"):
+            return own, seen.phase
+    return state.generator, state.estimate.generator_phase
 
 
-def _acknowledged(telemetry: Telemetry) -> Outcome:
+def _why_run(order: Order, telemetry: Telemetry, site: SiteParameters) -> Explanation | None:
+    names = [unit.name for unit in site.generator_units]
+    name = order.args.get("device") or next(iter(names), "")
+    return _why(telemetry, name, Quantity.RUN)
+
+
+def _acknowledged(telemetry: Telemetry, site: SiteParameters) -> Outcome:
     """Only a cycle in which the acknowledgement was new has cleared anything."""
     before, state = telemetry.before, telemetry.decision.state
     if not telemetry.orders.acknowledge or before.acknowledged:
         return Outcome(False, "not heard yet")
-    cleared = [
-        name
-        for name, was, now in (
-            ("emergency stop", before.emergency_latched, state.emergency_latched),
-            (
-                f"generator ({before.generator.locked})",
-                before.generator.locked,
-                state.generator.locked,
-            ),
-        )
-        if was and not now
-    ]
+    latched = [("emergency stop", before.emergency_latched, state.emergency_latched)]
+    units = zip(site.generator_units, sequences(site, before), sequences(site, state), strict=True)
+    for unit, was, now in units:
+        name = unit.name if site.generators else "generator"
+        latched.append((f"{name} ({was.locked})", bool(was.locked), bool(now.locked)))
+    cleared = [name for name, was_latched, is_latched in latched if was_latched and not is_latched]
     return Outcome(True, f"cleared: {', '.join(cleared)}" if cleared else "nothing was latched")

@@ -1,13 +1,13 @@
 """What stands: accepted orders, what a new one ends, and what they mean to the loop. Pure."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from control.records import Level, Orders, PricePeriod, Proposal, Quantity
-from control.site import SiteParameters
+from control.site import BatteryParameters, GeneratorParameters, SiteParameters
 
 FOREVER_S = math.inf
 PULSE_S = 120.0  # an order that is over once it has been followed ends by then
@@ -209,17 +209,32 @@ def orders_for(
 def _proposals(standing: Standing, site: SiteParameters) -> Iterator[Proposal]:
     for order in sorted(standing, key=lambda order: not order.local):  # the first wins a tie
         level, end_s, text = order.level, order.expires_t_s, order.reason
-        if order.op == "battery.setpoint" and site.battery:
-            name, power_kw = site.battery.name, order.args["p_w"] / W_PER_KW
-            yield Proposal(level, name, Quantity.POWER_KW, text, power_kw, expires_t_s=end_s)
-        elif order.op in SLOTS and site.generator:
+        if order.op == "battery.setpoint":
+            power_kw = order.args["p_w"] / W_PER_KW
+            for name in _addressed(order, site.battery, site.battery_units):
+                yield Proposal(level, name, Quantity.POWER_KW, text, power_kw, expires_t_s=end_s)
+        elif order.op in SLOTS:
             run = float(order.op == "generator.start")
-            yield Proposal(level, site.generator.name, Quantity.RUN, text, run, expires_t_s=end_s)
+            for name in _addressed(order, site.generator, site.generator_units):
+                yield Proposal(level, name, Quantity.RUN, text, run, expires_t_s=end_s)
         elif order.op == "pv.limit":
             for name, limit_kw in pv_limits_kw(order, site).items():
                 yield Proposal(
                     level, name, Quantity.LIMIT_KW, text, upper=limit_kw, expires_t_s=end_s
                 )
+
+
+def _addressed(
+    order: Order,
+    together: BatteryParameters | GeneratorParameters | None,
+    units: Sequence[BatteryParameters] | Sequence[GeneratorParameters],
+) -> Iterator[str]:
+    """Whom an order is for: the device it names, if the site still has it, else all as one."""
+    device = order.args.get("device")
+    if device and len(units) > 1:
+        yield from (unit.name for unit in units if unit.name == device)
+    elif together is not None:
+        yield together.name
 
 
 def _ordered_kw(standing: Standing, op: str) -> float | None:

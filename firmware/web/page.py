@@ -10,6 +10,7 @@ from firmware.config import Site
 from firmware.config_models import Device
 from firmware.local_server import Snapshot
 from firmware.loop import Telemetry
+from firmware.parameters import site_parameters
 from firmware.web.http_request import Response
 from firmware.web.today import Today
 
@@ -69,7 +70,7 @@ class Page:
 
 def _about(site: Site) -> str:
     """What never changes, as the inside of a JSON object."""
-    battery = site.battery[0] if site.battery else None
+    battery = site_parameters(site).battery
     kinds: dict[str, tuple[Device, ...]] = {
         "pv": site.pv,
         "wind": site.wind,

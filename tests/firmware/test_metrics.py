@@ -16,7 +16,8 @@ from firmware.status import Machine, Moment, status
 
 Run = Callable[[int], list[Telemetry]]
 UNITS = ("_watts", "_ratio", "_seconds", "_joules", "_info", "_per_kilowatt_hour", "_square_meter")
-PLAIN = (  # counts and flags have no unit
+PLAIN = (
+    "nanogrid_generator_locked",  # counts and flags have no unit
     *("nanogrid_mode", "nanogrid_alarms", "nanogrid_cycles", "nanogrid_cycles_missed"),
     *("nanogrid_grid_present", "nanogrid_plan_valid", "nanogrid_setpoint_run"),
     *("nanogrid_setpoint_disobeyed", "nanogrid_device_online", "nanogrid_device_good"),

@@ -65,7 +65,9 @@ export function showFacts(status, currency, has) {
   if (forecast) add("Forecast", `made ${span(forecast.age_s)} ago`, `by ${[...new Set([has.pv ? forecast.pv_source : "", forecast.load_source])].filter(Boolean).join("; ")}`);
   if (has.grid) add("Price now", `${number(price.buy, 3)} buying`, `${number(price.sell, 3)} selling, ${currency} per kWh`);
   if (status.irradiance_w_m2 !== null) add("Sunshine", `${number(status.irradiance_w_m2, 0)} W/m\u00b2`);
-  if (status.generator && timers(status.generator)) add("Generator", status.generator.phase, timers(status.generator));
+  if (status.batteries.length > 1) for (const each of status.batteries) add(each.name, setpoint("power_kw", each.power_kw), percent(each.soc_frac));
+  const several = status.generators.length > 1;
+  for (const each of status.generators) if (several || timers(each)) add(several ? each.name : "Generator", each.phase, [several && each.power_kw ? `${number(each.power_kw)} kW` : "", timers(each)].filter(Boolean).join(", "));
   fill("facts", JSON.stringify(rows), () => rows.flatMap(([name, value, more]) => [
     element("dt", {}, name),
     element("dd", {}, value, more ? element("small", {}, ` ${more}`) : null),
