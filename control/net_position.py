@@ -121,12 +121,17 @@ def bounds_kwh(position: Position, store: StoreFacts) -> tuple[float, float]:
 
 
 def means(
-    position: Position, store: StoreFacts, slot: Slot, need: Need, value_per_kwh: float | None
+    position: Position,
+    store: StoreFacts,
+    slot: Slot,
+    need: Need,
+    value_per_kwh: float | None,
+    planned_kw: float | None = None,
 ) -> Means | None:
     """What the house can do in a slot; None where prices are unknown.
 
     `value_per_kwh` is that of a stored kWh. Without it, or without a state of charge, the battery
-    stays out of the market.
+    stays out of the market. `planned_kw` is what the house plans to draw.
     """
     load_kw, buy, sell = (
         mean_over(series, position.from_utc_s, position.step_s, slot)
@@ -146,7 +151,7 @@ def means(
         gives_kwh = min(store.discharge_max_kw * slot.hours, left_kwh)
     return Means(
         load_kwh=max(0.0, load_kw) * slot.hours,
-        charge_kwh=_kept(position, need, takes_kwh),
+        charge_kwh=min(takes_kwh, _kept_kwh(position, need, slot, planned_kw)),
         discharge_kwh=gives_kwh,
         import_kwh=max(0.0, position.import_max_kw) * slot.hours,
         export_kwh=max(0.0, position.export_max_kw) * slot.hours,
@@ -161,13 +166,14 @@ def _giving(store: StoreFacts) -> float:
     return store.discharge_efficiency_frac
 
 
-def _kept(position: Position, need: Need, takes_kwh: float) -> float:
-    """Of a surplus, what the battery may take before peers: the fuzzy split leaves them the rest.
+def _kept_kwh(position: Position, need: Need, slot: Slot, planned_kw: float | None) -> float:
+    """What the battery may take before peers: what is planned, else what the fuzzy split leaves.
 
-    The peers' share is offered as if it went to the grid otherwise (Shahzad 2021); the remainder
-    is still offered, but only for more than storing it is worth.
+    The peers' share of a surplus is offered as if it went to the grid otherwise (Shahzad 2021); the
+    remainder is still offered, but only for more than storing it is worth.
     """
     share = position.p2p_share_frac
-    if share is None or not math.isfinite(share) or need.p50_kwh >= 0.0:
-        return takes_kwh
-    return min(takes_kwh, (1.0 - min(max(share, 0.0), 1.0)) * -need.p50_kwh)
+    if share is None or need.p50_kwh >= 0.0:
+        return math.inf
+    planned_kwh = 0.0 if planned_kw is None else planned_kw * slot.hours - need.p50_kwh
+    return max(planned_kwh, (1.0 - share) * -need.p50_kwh)

@@ -196,14 +196,15 @@ class Agent:
         if lacks is None or member is None:
             return Intention(0, detail="no order: the forecast does not reach the next slot")
         agreed = self._rounds.agreed(epoch)
-        value = position.stored_value_per_kwh if agreed is None else agreed.stored_value_per_kwh
-        can = means(position, self._store, slot, lacks, value)
-        if can is None:
-            return Intention(0, detail="no order: prices of the next slot are not known")
         if agreed is not None:
             planned_kw: float | None = agreed.drawn_kw[0]
+            value = agreed.stored_value_per_kwh
         else:
             planned_kw = mean_over(position.grid_kw, position.from_utc_s, position.step_s, slot)
+            value = position.stored_value_per_kwh
+        can = means(position, self._store, slot, lacks, value, planned_kw)
+        if can is None:
+            return Intention(0, detail="no order: prices of the next slot are not known")
         role = _role(planned_kw, lacks.p50_kwh)
         market = self.member.membership.market
         band = Band(market.price_floor, market.price_ceiling, member.max_buy_wh, member.max_sell_wh)

@@ -109,6 +109,9 @@ def test_peers_get_their_share_of_a_surplus_before_the_battery() -> None:
     can = means(sunny, STORE, SLOT, lacks, 0.15)
     assert can is not None
     assert can.charge_kwh == pytest.approx(0.25 * 0.5)  # of 2 kW for a quarter of an hour
+    planned = means(sunny, STORE, SLOT, lacks, 0.15, planned_kw=-0.4)
+    assert planned is not None
+    assert planned.charge_kwh == pytest.approx(0.4)  # the plan stores 1.6 kW
 
 
 def test_prices_that_are_not_known() -> None:
