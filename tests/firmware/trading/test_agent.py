@@ -379,6 +379,7 @@ def _bill(street: AgentStreet, number: int) -> float:
 # --- the clock --------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(drift=st.floats(-5e-4, 5e-4), start=st.floats(0, 900))
 def test_slewing_is_no_step(drift: float, start: float) -> None:
     clock = WallClock()
@@ -388,6 +389,7 @@ def test_slewing_is_no_step(drift: float, start: float) -> None:
         assert clock.problem(int(utc_s // 900)) == ""
 
 
+@settings(deadline=None)
 @given(step=st.one_of(st.floats(2.1, 1e6), st.floats(-1e6, -2.1)), at=st.integers(0, 899))
 def test_a_step_is_noticed_in_the_slot_that_it_leads_to(step: float, at: int) -> None:
     clock = WallClock()
