@@ -1,6 +1,7 @@
 """A street's file: houses on one market, each with a site, weather and load of its own."""
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -57,6 +58,7 @@ class Street(Table):
 
     street: StreetHead
     weather: WeatherTable = WeatherTable()  # what a house does not say otherwise
+    prices: Annotated[dict[str, Any], Field(description="In place of the sites' own.")] = {}  # noqa: RUF012
     house: tuple[House, ...] = Field(min_length=1)
 
 
@@ -66,7 +68,8 @@ class LoadedStreet:
     def __init__(self, path: Path, data: Path | None = None) -> None:
         """Read and check everything; raises ScenarioError."""
         self.path = path
-        if not is_street(path):
+        content = parse(path)
+        if "street" not in content:
             raise ScenarioError([f"{path}: holds no [street]"])
         street = read_scenario(path, Street)
         self.head = street.street
@@ -76,7 +79,7 @@ class LoadedStreet:
             scenario = _scenario(street, house, index, name)
             try:
                 self.houses[name] = LoadedScenario(path, data, scenario)
-                self._set_period(self.houses[name])
+                self._adapt(self.houses[name], content.get("prices", {}))
             except ScenarioError as error:
                 errors += [_of_house(path, name, line) for line in error.errors]
         if not errors:
@@ -84,14 +87,16 @@ class LoadedStreet:
         if errors:
             raise ScenarioError([f"{path}: {text}" for text in errors])
 
-    def _set_period(self, house: LoadedScenario) -> None:
-        """Let a house's loop run at the street's period. Raises ScenarioError."""
-        if self.head.period_s is None:
-            return
-        loop = {**house.site_table.get("loop", {}), "period_s": self.head.period_s}
-        house.site_table = {**house.site_table, "loop": loop}
+    def _adapt(self, house: LoadedScenario, prices: Mapping[str, Any]) -> None:
+        """What the street says of all sites. Raises ScenarioError."""
+        changed = dict(house.site_table)
+        if self.head.period_s is not None:
+            changed["loop"] = {**changed.get("loop", {}), "period_s": self.head.period_s}
+        if prices:
+            changed["prices"] = prices
+        house.site_table = changed
         try:
-            house.site = site_from_dict(house.site_table, str(house.site_path))
+            house.site = site_from_dict(changed, str(house.site_path))
         except SiteError as error:
             raise ScenarioError(error.errors) from None
 

@@ -1,15 +1,18 @@
 """A street of two houses: trades, sound ledgers, money that adds up, the same twice."""
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from firmware.config import site_from_dict
 from firmware.recording import Recording
 from firmware.replay import replay
 from hil.run import Speed
 from hil.scenario import ScenarioError
+from hil.site_file import to_toml
 from hil.street import LoadedStreet
 from hil.street_run import run_slots, run_street
 
@@ -64,6 +67,13 @@ def errors(folder: Path, text: str) -> list[str]:
     return [line.removeprefix(f"{folder / 'street.toml'}: ") for line in caught.value.errors]
 
 
+def replays(recording: Path) -> int:
+    """How many cycles, none of which differs."""
+    replayed = list(replay(Recording(recording)))
+    assert not any(each.differs for each in replayed)
+    return len(replayed)
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """One run that several tests look at."""
@@ -105,10 +115,7 @@ def test_a_summary_has_the_listed_figures_over_all_houses(
 def test_every_recording_replays_to_the_bit(ran: tuple[Path, dict[str, Any]]) -> None:
     _, summary = ran
     assert summary["recording"] == summary["recordings"][0]
-    for recording in summary["recordings"]:
-        replayed = list(replay(Recording(Path(recording))))
-        assert len(replayed) == 90
-        assert not any(each.differs for each in replayed)
+    assert [replays(Path(recording)) for recording in summary["recordings"]] == [90, 90]
 
 
 def test_the_same_seed_gives_the_same_summary(
@@ -192,3 +199,31 @@ def test_slots_fit_a_day_and_know_a_week(tmp_path: Path) -> None:
     ):
         with pytest.raises(ScenarioError, match=said):
             run_slots(load(tmp_path, wrong), tmp_path / "out", lambda *_: None)
+
+
+def test_a_street_may_have_its_own_prices_and_period(tmp_path: Path) -> None:
+    prices = "[prices]\nbuy_per_kwh = 0.3\nsell_per_kwh = 0.1\n[[prices.period]]\n"
+    prices += 'from = "10:00"\nto = "14:00"\nbuy_per_kwh = 0.4\n'
+    text = STREET.replace("slot_s", "period_s = 2.0\nslot_s").replace(
+        "[weather]", f"{prices}[weather]"
+    )
+    for house in load(tmp_path, text).houses.values():
+        assert house.site.loop.period_s == 2.0
+        assert house.site.prices is not None
+        assert (house.site.prices.buy_per_kwh, len(house.site.prices.period)) == (0.3, 1)
+        assert site_from_dict(tomllib.loads(to_toml(house.site_table)), "site") == house.site
+    wrong = text.replace("buy_per_kwh = 0.3", 'buy_per_kwh = "much"')
+    assert "prices.buy_per_kwh" in errors(tmp_path, wrong)[0]
+
+
+def test_real_processes_over_a_real_broker(tmp_path: Path) -> None:
+    hours = "duration_h = 0.004\nperiod_s = 1.0"
+    text = STREET.replace("duration_h = 0.25", hours).replace("slot_s = 180", "slot_s = 5")
+    text = text.replace("history_days = 3", "history_days = 0")
+    summary = run_street(load(tmp_path, text), tmp_path / "out", Speed(live=True), lambda *_: None)
+    assert summary["market"]["sound"]
+    assert [ledger["house"] for ledger in summary["market"]["ledgers"]] == ["home", "flat"]
+    for name, house in summary["houses"].items():
+        assert house["cycles"] > 0
+        assert "connected to 127.0.0.1" in (tmp_path / "out" / name / "controller.log").read_text()
+        assert replays(Path(house["recording"]))
