@@ -14,7 +14,7 @@ help:
 	@echo "make format apply the formatter"
 	@echo "make bench-loop, bench-faults, bench-footprint, bench-plan, bench-forecast, bench-fuzzy,"
 	@echo "            bench-market, bench-store, bench-kills, bench-community, bench-instructions,"
-	@echo "            bench-peers, bench-street-kills"
+	@echo "            bench-peers, bench-street-kills, bench-month"
 	@echo "            measurements beside peers; see docs/performance.md"
 
 venv: $(VENV)/.installed
@@ -103,7 +103,11 @@ bench-forecast: | $(VENV)-train/bin/python
 $(VENV)-train/bin/python:
 	$(PYTHON) -m venv $(VENV)-train
 
-.PHONY: bench-instructions
+.PHONY: bench-instructions bench-month
+# Hours at first; what is done is kept in out/month/, and the next run goes on from there.
+bench-month: dev
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice -n 10 $(BIN)/python -m bench.month
+
 bench-instructions: venv
 	@command -v valgrind >/dev/null || $(SUDO) apt-get install -qy --no-install-recommends valgrind
 	$(BIN)/python -m bench.instructions
