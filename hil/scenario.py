@@ -150,6 +150,8 @@ class LoadedScenario:
         """
         self.path = path
         self._data = data
+        if scenario is None and "street" in parse(path):
+            raise ScenarioError([f"{path}: holds a [street], not a single house"])
         self.scenario = read_scenario(path, Scenario) if scenario is None else scenario
         self.site_path = self.file(self.scenario.scenario.site)
         try:

@@ -11,7 +11,7 @@ from firmware.config import site_from_dict
 from firmware.recording import Recording
 from firmware.replay import replay
 from hil.run import Speed
-from hil.scenario import ScenarioError
+from hil.scenario import LoadedScenario, ScenarioError
 from hil.site_file import to_toml
 from hil.street import LoadedStreet
 from hil.street_run import run_slots, run_street
@@ -149,6 +149,8 @@ def test_houses_share_the_sky_and_not_the_load(tmp_path: Path) -> None:
 
 def test_what_is_wrong_with_a_street_is_said_in_lines(tmp_path: Path) -> None:
     assert errors(tmp_path, "[scenario]\n") == ["holds no [street]"]
+    with pytest.raises(ScenarioError, match=r"holds a \[street\], not a single house"):
+        LoadedScenario(STREETS / "three.toml")
     second = STREET[: STREET.rindex("[[house]]")]
     assert errors(tmp_path, second) == ["house: at least 2 houses needed"]
     twice = STREET.replace('name = "flat"', 'name = "home"')
