@@ -16,6 +16,7 @@ from firmware.trading.ledger import LedgerError, Line, connect_to_read, read_lin
 from firmware.trading.ledger_check import check, disagreements
 
 FILE = click.Path(path_type=Path)
+MONEY = 1e8  # of a bill's units per currency unit
 
 
 @click.group()
@@ -124,6 +125,13 @@ def _said(kind: str, body: dict[str, Any]) -> str:
             who = "we" if kind == "decide" else "the other"
             word = "committed" if body["commit"] else "aborted"
             return f"{who} {word} {', '.join(name[:16] for name in body['trades'])}"
+        case "statement":
+            net = f"bought {body['bought']} Wh, sold {body['sold']} Wh"
+            money = (body["trade_money"] + body["grid_money"]) / MONEY
+            read = "" if body["q"] == "ok" else f" (meter: {body['q']})"
+            return f"{net}, deviation {body['deviation']:+} Wh{read}: {money:+.5f}"
+        case "correct":
+            return f"{len(body['trades'])} trades after all: {body['money'] / MONEY:+.5f}"
         case "evidence":
             return f"{body['peer']}: {body['what']}"
         case "witness":
