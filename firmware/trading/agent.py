@@ -161,7 +161,7 @@ class Agent:
     def _rounds_due(self, position: Position, epoch: int, utc_s: float) -> list[Outgoing]:
         member = self.member.membership.member(self._me)
         others = len(self.member.membership.members) - 1
-        if member is None or not self._together or not self._rounds.is_due(epoch, utc_s):
+        if member is None or not self._together or not self._rounds.is_due(epoch, utc_s, others):
             return []
         body = self._rounds.announce(position, epoch, utc_s, member, others)
         return [] if body is None else self.member.say("plan", epoch, body, utc_s)

@@ -36,6 +36,7 @@ from firmware.trading.messages import MOST_PLAN_STEPS, PlanBody
 DAY_S = 86_400.0
 LEAST_STEP_S = DAY_S / MOST_PLAN_STEPS
 ROUNDS_FRAC = (0.75, 0.65, 0.55, 0.45, 0.35)  # of the time before the gate is left at each round
+MANY = 100  # neighbours: with more of them prices move slowly, and the last two rounds are enough
 QUORUM_FRAC = 0.5  # so many of the others have to be heard in a slot
 KNOWN_FRAC = 0.9  # of the day has to be forecast; the rest is taken to be like its beginning
 STILL_GOOD_S = 3600.0  # who says nothing is taken to keep to what it said before, for so long
@@ -139,9 +140,10 @@ class Rounds:
             return
         self._heard[peer] = _said(self._heard.get(peer), epoch, grid, body.w, body.sd)
 
-    def is_due(self, epoch: int, utc_s: float) -> bool:
+    def is_due(self, epoch: int, utc_s: float, others: int) -> bool:
         """Whether a round has begun that this house has not answered."""
-        done = self._done[1] if self._done[0] == epoch else 0
+        skipped = 0 if others <= MANY else len(ROUNDS_FRAC) - 2
+        done = self._done[1] if self._done[0] == epoch else skipped
         return self._begun(epoch, utc_s) > done
 
     def _begun(self, epoch: int, utc_s: float) -> int:

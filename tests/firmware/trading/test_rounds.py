@@ -44,10 +44,10 @@ def play(
     said = None
     for number in range(len(ROUNDS_FRAC)):
         utc_s = due_s(number)
-        assert me.is_due(EPOCH, utc_s)
+        assert me.is_due(EPOCH, utc_s, others)
         position = replace(house.position(utc_s, utc_s), **changes)
         said = me.announce(position, EPOCH, utc_s, member, others)
-        assert not me.is_due(EPOCH, utc_s)
+        assert not me.is_due(EPOCH, utc_s, others)
         if heard_kw is not None:
             me.hear("other", EPOCH, body(heard_kw))
     return said
@@ -70,9 +70,12 @@ def test_the_grid(
 
 def test_rounds_are_over_before_the_order() -> None:
     me = rounds()
-    assert not me.is_due(EPOCH, OPEN_S)
-    assert not me.is_due(EPOCH, due_s(0) - 0.1)
-    assert LINE.delivery_s(EPOCH) - due_s(len(ROUNDS_FRAC) - 1) > LINE.gate_s
+    assert not me.is_due(EPOCH, OPEN_S, 1)
+    assert not me.is_due(EPOCH, due_s(0) - 0.1, 1)
+    last = len(ROUNDS_FRAC) - 1
+    assert [me.is_due(EPOCH, due_s(number), 101) for number in (0, last - 2)] == [False, False]
+    assert me.is_due(EPOCH, due_s(last - 1), 101)  # among many the last two are enough
+    assert LINE.delivery_s(EPOCH) - due_s(last) > LINE.gate_s
 
 
 def test_what_is_announced_keeps_to_the_members_limits() -> None:
