@@ -14,6 +14,7 @@ from firmware.config_models import Battery, Device, Generator, Grid, Pv, TcpBus,
 
 if TYPE_CHECKING:
     from firmware.probe import Probed, ProbedPart
+    from firmware.trading.readiness import Readiness
 
 # What is left of our control when this controller is gone: docs/fail-safe.md.
 _WITHOUT_US = {
@@ -52,6 +53,13 @@ def check(config: Path, probe: bool, as_json: bool) -> None:
     problems: list[str] = []
     if not as_json:
         _show_site(site, str(config))
+    if site.trading.enabled:
+        from firmware.trading.readiness import readiness
+
+        ready = readiness(Path(site.trading.folder))
+        result["trading"] = dataclasses.asdict(ready)
+        if not as_json:
+            _show_trading(site, ready)
     if probe:
         from firmware.probe import probe_devices, probe_pi
 
@@ -81,6 +89,10 @@ def _require_files(site: Site, origin: str) -> None:
         from firmware.mqtt.credentials import problems
 
         errors += [f"{origin}: {problem}" for problem in problems(site.mqtt)]
+    if site.trading.broker.host:
+        from firmware.mqtt.credentials import problems
+
+        errors += [f"{origin}: {problem}" for problem in problems(site.trading.broker)]
     folder = Path(site.recording.path).absolute().parent
     if site.recording.path and not folder.is_dir():
         errors.append(f"{origin}: recording.path: no such folder {json.dumps(str(folder))}")
@@ -98,6 +110,16 @@ def _show_site(site: Site, origin: str) -> None:
         for device in site.devices
     ]
     _table("Devices", ("device", "driver", "bus", "limits", "if this controller dies"), rows)
+
+
+def _show_trading(site: Site, ready: "Readiness") -> None:
+    broker = f"broker {site.market_broker.host}:{site.market_broker.port}"
+    if ready.problem:
+        click.echo(f"Trading: not yet, {broker}: {ready.problem}")
+        return
+    ledger = f"ledger sound, {ready.entries} entries" if ready.entries else "no ledger yet"
+    who = f"as {ready.house or 'a house without a name'} ({ready.peer})"
+    click.echo(f"Trading: in {ready.community} {who}, {ready.members} members, {broker}, {ledger}")
 
 
 def _bus_row(bus: Any) -> tuple[str, str, str]:

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from control.records import Advice, Event, Forecast, Plan, Sample
 from control.site import SiteParameters
+from control.trades import Market
 from firmware.config import Site
 from firmware.loop import Telemetry
 from firmware.minutes import MINUTE_S
@@ -53,6 +54,7 @@ class Today:
         self._plans: Rows = {}
         self._first_forecasts: Rows = {}
         self._forecasts: Rows = {}
+        self._trades: Rows = {}
         self._advice: Advice | None = None
         self._latest: Telemetry | None = None
         self._events: deque[dict[str, Any]] = deque(maxlen=EVENTS)
@@ -74,6 +76,9 @@ class Today:
         if telemetry.advice is not self._advice:
             self._advice = telemetry.advice
             self._take(telemetry.advice, sample)
+        for trade in telemetry.neighbours.market.trades:
+            start, values = int(trade.from_utc_s), (trade.bought_kw, trade.price_per_kwh)
+            self._trades[start] = _row(start, (trade.until_utc_s, *values))
         for event in telemetry.events:
             self._events.append(_event(event, sample.utc_s))
 
@@ -108,11 +113,14 @@ class Today:
             "plan_columns": ["start_s", *PLANNED],
             "forecast_columns": ["start_s", *_names("pv"), *_names("load")],
             "prices": list(self._prices(telemetry, start_s, end_s)),
+            "agreed": list(_agreed(telemetry.neighbours.market)),
+            "trade_columns": ["start_s", "end_s", "bought_kw", "price_per_kwh"],
         }
         parts = (
             ("minutes", self._minutes.copy()),
             ("plan", plans),
             ("forecast", past | ahead),
+            ("trades", self._trades.copy()),
         )
         lists = "".join(f', "{name}": {_list(rows, start_s)}' for name, rows in parts)
         return f"{json.dumps(head, allow_nan=False)[:-1]}{lists}}}"
@@ -161,6 +169,7 @@ class Today:
             (self._plans, utc_s + horizon_s),
             (self._first_forecasts, utc_s + horizon_s),
             (self._forecasts, utc_s + horizon_s),
+            (self._trades, utc_s + horizon_s),
         ):
             for start in list(rows):  # in one step: the store's thread may be adding
                 if not start_s <= start <= last_s:
@@ -175,6 +184,12 @@ class Today:
         starts = list(range(start_s, last_s, PRICE_STEP_S))
         buy, sell = self._tariff.prices_over(starts, telemetry.orders.prices)
         yield from zip(starts, buy.tolist(), sell.tolist(), strict=True)
+
+
+def _agreed(market: Market) -> Iterator[tuple[float, float]]:
+    """What neighbours expect energy to cost: start of each step, price."""
+    for number, price in enumerate(market.prices_per_kwh):
+        yield market.prices_from_utc_s + number * market.prices_step_s, price
 
 
 def _planned(plan: Plan) -> Iterator[tuple[float, ...]]:

@@ -1,6 +1,5 @@
 """Houses on the bench's devices, each with a service of its own, in a community that trades."""
 
-import json
 import os
 import signal
 import subprocess
@@ -94,6 +93,8 @@ column = "load_kw"
 TABLES = """
 [store]
 path = "{folder}/state.db"
+[recording]
+path = "{folder}/cycles.jsonl.gz"
 [mqtt]
 host = "127.0.0.1"
 port = {port}
@@ -218,8 +219,3 @@ def street(houses: list[House], port: int, slot_s: int) -> Iterator[list[House]]
             all_houses.enter_context(served_house(house, port))
         found_community(houses, slot_s)
         yield houses
-
-
-def last_json(text: str) -> Any:
-    """The last line of a text, as JSON."""
-    return json.loads(text.strip().splitlines()[-1])

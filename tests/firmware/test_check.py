@@ -17,8 +17,11 @@ from click.testing import CliRunner
 
 from drivers.line import Line
 from firmware.commands.check import check as command
+from firmware.commands.community import community
 from firmware.config import site_from_dict
 from firmware.probe import Probed, probe_devices, probe_pi
+from firmware.trading.folder import Folder
+from firmware.trading.member import open_member
 from hil.buses import Buses
 from hil.fake_pi import FakePi, install, uninstall
 from hil.fake_pi_link import FakePiServer
@@ -47,6 +50,46 @@ def check(*arguments: Any, env: dict[str, str] | None = None) -> subprocess.Comp
         timeout=60,
         env={**os.environ, **(env or {})},
     )
+
+
+TRADING = TEXT.replace(
+    '# host = ""                    # e.g.', 'host = "127.0.0.1"  # e.g.'
+).replace("# enabled = false              # true, once", "enabled = true  # once")
+
+
+def test_a_box_that_is_to_trade_says_how_far_it_is(tmp_path: Path) -> None:
+    site, folder = tmp_path / "site.toml", tmp_path / "trading"
+    site.write_text(
+        TRADING.replace('# folder = "/var/lib/nanogrid/trading"', f'folder = "{folder}"')
+    )
+
+    def said() -> str:
+        result = CliRunner().invoke(command, ["--config", str(site)])
+        assert result.exit_code == 0, result.output
+        return next(line for line in result.output.splitlines() if line.startswith("Trading: "))
+
+    def community_does(*arguments: str) -> str:
+        result = CliRunner().invoke(community, [*arguments, "--folder", str(folder)])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    assert said() == (
+        f"Trading: not yet, broker 127.0.0.1:1883: {folder}: this box is in no community yet:"
+        " `nanogrid community join`"
+    )
+    assert not folder.exists()  # nothing is written
+    community_does("create", "street", "--house", "ann", "--feed-in", "0.05", "--retail", "0.30")
+    peer = Folder(folder).identity().peer
+    assert said() == (
+        f"Trading: in street as ann ({peer}), 1 members, broker 127.0.0.1:1883, no ledger yet"
+    )
+    open_member(Folder(folder), 1e9).close()
+    assert said().endswith("ledger sound, 2 entries")
+    (folder / "ledger.db").write_bytes(b"nonsense" * 100)
+    assert "not yet, broker" in said()
+    assert "ledger.db" in said()
+    (folder / "identity.pem").unlink()
+    assert said().endswith("identity.pem: No such file or directory")
 
 
 @pytest.fixture

@@ -51,15 +51,18 @@ export function chartsOf(day, has, live) {
     const known = (part) => day.prices.filter(part).map((row) => [row[0], row[index]]);
     return [...known(([t]) => t < first), ...seen, ...known(([t]) => t >= first && t > last)];
   };
+  const traded = (index) => day.trades.flatMap(([from, until, ...values]) => [[from, values[index]], [until, values[index]], [until, null]]);
+  const trades = (index) => (day.trades.length ? [layer("line", "trade", "traded", traded(index))] : []);
+  const agreed = day.agreed.length ? [layer("steps", "plan", "expected among neighbours", day.agreed)] : [];
   const found = [];
   if (has.battery) found.push({ id: "soc", title: "State of charge", unit: "%", layers: soc, span: [0, 100] });
   if (has.pv) found.push({ id: "pv", title: "PV", unit: "kW", layers: forecast("pv", "pv") });
   found.push({ id: "load", title: "House", unit: "kW", layers: forecast("load", "load") });
   if (has.battery) found.push({ id: "battery", title: "Battery", unit: "kW", layers: power("battery_kw", "battery") });
-  if (has.grid) found.push({ id: "grid", title: "Grid", unit: "kW", layers: power("grid_kw", "grid") });
+  if (has.grid) found.push({ id: "grid", title: "Grid", unit: "kW", layers: [...power("grid_kw", "grid"), ...trades(0)] });
   if (has.generator) found.push({ id: "generator", title: "Generator", unit: "kW", layers: power("generator_kw", "generator") });
   if (has.grid) {
-    const layers = [layer("steps", "buy", "buying", price(1)), layer("steps", "sell", "selling", price(2))];
+    const layers = [layer("steps", "buy", "buying", price(1)), layer("steps", "sell", "selling", price(2)), ...agreed, ...trades(1)];
     found.push({ id: "prices", title: "Prices", unit: `${day.currency} per kWh`, layers });
   }
   return found;

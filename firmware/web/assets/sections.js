@@ -64,6 +64,7 @@ export function showFacts(status, currency, has) {
   if (status.advice_missing) add("Advice", status.advice_missing);
   if (forecast) add("Forecast", `made ${span(forecast.age_s)} ago`, `by ${[...new Set([has.pv ? forecast.pv_source : "", forecast.load_source])].filter(Boolean).join("; ")}`);
   if (has.grid) add("Price now", `${number(price.buy, 3)} buying`, `${number(price.sell, 3)} selling, ${currency} per kWh`);
+  if (status.trading) add("Neighbours", ...trade(status.trading));
   if (status.irradiance_w_m2 !== null) add("Sunshine", `${number(status.irradiance_w_m2, 0)} W/m\u00b2`);
   if (status.batteries.length > 1) for (const each of status.batteries) add(each.name, setpoint("power_kw", each.power_kw), percent(each.soc_frac));
   const several = status.generators.length > 1;
@@ -72,6 +73,14 @@ export function showFacts(status, currency, has) {
     element("dt", {}, name),
     element("dd", {}, value, more ? element("small", {}, ` ${more}`) : null),
   ]));
+}
+
+/** What is traded now, else what is done about it; and what else there is to say. */
+function trade({ now, doing, problem, last_price_per_kwh: last }) {
+  const said = problem || doing || "nothing to trade yet";
+  if (!now) return [said, isKnown(last) ? `last price ${number(last, 3)}` : ""];
+  const word = now.bought_kw > 0 ? "bought" : "sold";
+  return [`${number(Math.abs(now.bought_kw))} kW ${word}`, `at ${number(now.price_per_kwh, 3)}, for ${span(now.left_s)}; ${said}`];
 }
 
 function timers(generator) {

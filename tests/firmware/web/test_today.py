@@ -11,8 +11,10 @@ import pytest
 
 from control.records import Advice, Forecast, Plan, PricePeriod, Sample, Series
 from control.site import SiteParameters
+from control.trades import Market, Trade
 from firmware.config import Site
 from firmware.loop import Telemetry
+from firmware.neighbours import Neighbours, Said
 from firmware.store import Store
 from firmware.web.today import EVENTS, Today
 
@@ -41,6 +43,25 @@ def at(cycle: Telemetry, utc_s: float, advice: Advice | None = None) -> Telemetr
     """The cycle at another time; the monotonic clock has another zero."""
     sample: Sample = replace(cycle.sample, utc_s=utc_s, t_s=utc_s - MIDNIGHT_S + 77.0)
     return replace(cycle, sample=sample, advice=advice or cycle.advice)
+
+
+def test_trades_of_the_day_and_what_neighbours_expect(
+    home: Site, parameters: SiteParameters, cycle: Telemetry
+) -> None:
+    noon_s = MIDNIGHT_S + 12 * 3600
+    trade = Trade(5, noon_s, noon_s + 900.0, -200, 0.125)
+    market = Market(
+        0.0, (trade,), prices_from_utc_s=noon_s, prices_step_s=900.0, prices_per_kwh=(0.1, 0.2)
+    )
+    today = Today(home, parameters)
+    today.publish(replace(at(cycle, noon_s - 60.0), neighbours=Neighbours(Said(market))))
+    today.publish(at(cycle, noon_s + 1000.0))
+    day = json.loads(today.document())
+    assert day["trade_columns"] == ["start_s", "end_s", "bought_kw", "price_per_kwh"]
+    assert day["trades"] == [[noon_s, noon_s + 900.0, -0.8, 0.125]]
+    assert day["agreed"] == []
+    today.publish(replace(at(cycle, noon_s + 1001.0), neighbours=Neighbours(Said(market))))
+    assert json.loads(today.document())["agreed"] == [[noon_s, 0.1], [noon_s + 900.0, 0.2]]
 
 
 def advice(utc_s: float, kw: float, expires_s: float = 3600.0) -> Advice:
