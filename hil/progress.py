@@ -102,7 +102,7 @@ def print_street(summary: Mapping[str, object], folder: Path) -> None:
         ("energy bill", f"{bill:.2f} {currency}"),
         ("each house by rules", f"{alone:.2f} {currency}"),
         ("traded", f"{_number(summary, 'traded_kwh'):.1f} kWh"),
-        ("of the possible gain", f"{share:.0%}" if isinstance(share, float) else "nothing to gain"),
+        ("of the possible gain", f"{share:.0%}" if isinstance(share, float) else "not known"),
         ("self-sufficiency", f"{_number(summary, 'self_sufficiency_frac'):.0%}"),
     ]
     market = summary.get("market")

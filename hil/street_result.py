@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from control.neighbours import Storage
 
 Floats = NDArray[np.float64]
+LEAST_GAIN = 1e-6  # currency
+LEAST_H = 20.0  # of a run whose share of the gain is told
 
 
 @dataclass(frozen=True)
@@ -132,9 +134,14 @@ class StreetResult:
         return self.others[0]
 
     def share_of_gain(self, outcome: Outcome) -> float:
-        """0: as alone; 1: what is physically there to gain. NaN where there is nothing."""
+        """0: as alone; 1: what is physically there to gain. NaN where that means nothing.
+
+        A part of a day says little: what is stored then counts for more than what is saved.
+        """
         possible = self.alone.cost - self.bound_cost
-        return (self.alone.cost - outcome.cost) / possible if possible > 1e-6 else float("nan")
+        if possible < LEAST_GAIN or self.given.slots * self.given.step_h < LEAST_H:
+            return float("nan")
+        return (self.alone.cost - outcome.cost) / possible
 
 
 def _mean(values: Floats, chosen: NDArray[np.bool_]) -> Floats:
