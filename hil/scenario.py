@@ -97,6 +97,14 @@ class Outage(Table):
         return self
 
 
+class Step(Table):
+    """A `[[step]]` of the load: an appliance that is switched on and off."""
+
+    at_s: float = Field(ge=0, description="Seconds after the start.")
+    for_s: float = Field(gt=0, le=1e7, description="For how long.")
+    kw: float = Field(gt=0, le=250, description="On top of the load.")
+
+
 class Fault(Table):
     """A `[[fault]]` of a device, a bus, the Pi's converter or the plant."""
 
@@ -119,6 +127,7 @@ class Scenario(Table):
     scenario: Head
     weather: WeatherTable = WeatherTable()
     load: LoadTable = LoadTable()
+    step: tuple[Step, ...] = ()
     outage: tuple[Outage, ...] = ()
     fault: tuple[Fault, ...] = ()
     plant: Annotated[dict[str, Any], Field(description="True parameters of the plant.")] = {}  # noqa: RUF012
@@ -130,6 +139,10 @@ class Scenario(Table):
             if table.csv and not table.column:
                 raise ValueError(f"{name}.column: missing, {name}.csv needs one")
         return self
+
+    def steps_kw(self, elapsed_s: float) -> float:
+        """What the steps add to the load."""
+        return sum(step.kw for step in self.step if step.at_s <= elapsed_s < step.at_s + step.for_s)
 
     def outage_at(self, elapsed_s: float) -> bool:
         """Whether the utility is away."""

@@ -77,7 +77,8 @@ class World:
         return self.weather.at(self.start_utc_s + elapsed_s, present)
 
     def _load_at(self, elapsed_s: float) -> float:
-        return self.load.at(self.start_utc_s + elapsed_s)
+        wanted_kw = self.load.at(self.start_utc_s + elapsed_s)
+        return wanted_kw + self.loaded.scenario.steps_kw(elapsed_s)
 
     def _controls(self, now_s: float) -> Controls:
         """What the devices command, and what the scenario breaks in the plant."""

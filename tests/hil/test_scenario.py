@@ -45,6 +45,19 @@ def test_those_that_come_with_it_are_in_order(path: Path) -> None:
     assert LoadedScenario(path).scenario.scenario.duration_h > 0
 
 
+def test_steps_add_up_on_the_load(tmp_path: Path) -> None:
+    kettle = "[[step]]\nat_s = 10\nfor_s = 5\nkw = 2\n"
+    oven = "[[step]]\nat_s = 12\nfor_s = 9\nkw = 1\n"
+    scenario = load(tmp_path, HEAD + kettle + oven).scenario
+    assert [scenario.steps_kw(s) for s in (9.0, 10.0, 13.0, 15.0, 21.0)] == [
+        0.0,
+        2.0,
+        3.0,
+        1.0,
+        0.0,
+    ]
+
+
 def test_an_outage_ends_when_it_says(tmp_path: Path) -> None:
     scenario = load(tmp_path, HEAD + "[[outage]]\nfrom_h = 1.0\nto_h = 1.5\n").scenario
     hours = [h for h in range(0, 9000, 600) if scenario.outage_at(float(h))]
