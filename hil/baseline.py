@@ -19,7 +19,7 @@ class RuleBased:
     """Steers a plant of its own, once a period."""
 
     def __init__(self, site: SiteParameters, plant: Plant) -> None:
-        self._site = site
+        self._site = replace(site, batteries=(), generators=())  # of several: all do the same
         self.plant = plant
         self._state = State(mode=Mode.AUTO)
 

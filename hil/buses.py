@@ -23,6 +23,12 @@ class Buses:
         self.devices: dict[str, SimulatedDevice] = {
             device.name: device for bus in self.buses.values() for device in bus.devices
         }
+        self._several = [
+            str(entry["name"])
+            for kind in ("battery", "generator")
+            if len(site.get(kind, ())) > 1
+            for entry in site[kind]
+        ]
         self._parts: list[Controls] = []
         self._together = Controls()
 
@@ -55,7 +61,9 @@ class Buses:
         """What all devices together command the plant."""
         parts = [device.controls(now_s) for device in self.devices.values()]
         if parts != self._parts:  # they seldom change from step to step
-            self._parts, self._together = parts, combined(parts)
+            named = dict(zip(self.devices, parts, strict=True))
+            units = {name: named[name] for name in self._several}
+            self._parts, self._together = parts, combined(parts, units)
         return self._together
 
     def set_fault(self, fault: Fault, target: str, active: bool = True) -> None:

@@ -95,12 +95,13 @@ class Observer:
             "wall_s": wall_s,
             "recording": str(recording),
             **self._soc_limits(),
+            "units": _units(state),
         }
 
     def _soc_limits(self) -> dict[str, float]:
-        batteries = self._world.loaded.site.battery
+        battery = self._parameters.battery
         names = ("soc_min_frac", "soc_max_frac", "reserve_soc_frac")
-        return {name: getattr(battery, name) for battery in batteries for name in names}
+        return {name: getattr(battery, name) for name in names} if battery else {}
 
     def result(
         self,
@@ -179,3 +180,21 @@ def _energy(state: PlantState) -> dict[str, float]:
     """The plant's energy books, kWh."""
     names = (name for name in Energy.__slots__ if name.endswith("_kwh"))
     return {name.removesuffix("_kwh"): getattr(state.energy, name) for name in names}
+
+
+def _units(state: PlantState) -> dict[str, dict[str, float]]:
+    """What each battery and each generator did, where there are several of the kind."""
+    found: dict[str, dict[str, float]] = {}
+    for name, battery in state.batteries.items():
+        found[name] = {
+            "soc_frac": battery.soc_frac,
+            "charged_kwh": battery.charged_kwh,
+            "discharged_kwh": battery.discharged_kwh,
+        }
+    for name, generator in state.generators.items():
+        found[name] = {
+            "starts": generator.starts,
+            "run_h": generator.run_h,
+            "energy_kwh": generator.energy_kwh,
+        }
+    return found

@@ -6,6 +6,9 @@ With the grid present the grid takes the difference; on an island the generator 
 the bus, else the battery inverter, else the bus is black.
 """
 
+from dataclasses import replace
+
+from hil.plant_banks import BatteryBank, GeneratorBank
 from hil.plant_battery import Battery
 from hil.plant_bus import Bus, Flows
 from hil.plant_electrics import DARK, at_meter, on_battery, on_generator
@@ -41,6 +44,20 @@ BLACK_START_STANDBYS = 5.0  # sun or wind it takes to start a black bus on an em
 HOLD_STANDBYS = 1.5  # and to keep it up, in multiples of the battery inverter's standby power
 
 
+def _battery(parameters: PlantParameters) -> Battery | BatteryBank | None:
+    if parameters.batteries:
+        return BatteryBank(parameters.batteries)
+    return Battery(parameters.battery) if parameters.battery else None
+
+
+def _generator(
+    parameters: PlantParameters, ambient_degc: float
+) -> Generator | GeneratorBank | None:
+    if parameters.generators:
+        return GeneratorBank(parameters.generators, ambient_degc)
+    return Generator(parameters.generator, ambient_degc) if parameters.generator else None
+
+
 class Plant:
     """The whole plant; `state` is that of the last step."""
 
@@ -49,10 +66,8 @@ class Plant:
         self._pv = [PvInverter(truth) for truth in parameters.pv]
         self._wind = [WindInverter(truth) for truth in parameters.wind]
         self._inverters: list[Inverter] = [*self._pv, *self._wind]
-        self._battery = Battery(parameters.battery) if parameters.battery else None
-        self._generator = (
-            Generator(parameters.generator, weather.ambient_degc) if parameters.generator else None
-        )
+        self._battery = _battery(parameters)
+        self._generator = _generator(parameters, weather.ambient_degc)
         self._bus = Bus(self._pv, self._wind, self._battery, self._generator)
         self._t_s = 0.0
         self._present_s = float("inf")  # since the utility came back
@@ -66,6 +81,9 @@ class Plant:
         available_kw = 0.0
         for inverter in self._inverters:
             available_kw += inverter.look(weather)
+        if isinstance(self._battery, BatteryBank):
+            self._battery.heed(controls)
+            controls = self._as_one(controls)
         if self._battery is not None:
             self._battery.look(dt_s)
         if self._generator is not None:
@@ -78,6 +96,13 @@ class Plant:
         flows = self._flows(mode, dt_s, load_kw, controls)
         self.state = self._settle(mode, dt_s, weather, load_kw, controls, flows)
         return self.state
+
+    def _as_one(self, controls: Controls) -> Controls:
+        """What is wanted of all batteries; their setpoints are with each of them."""
+        if not controls.units:
+            return controls
+        off = [controls.of(each.name).battery_off for each in self.parameters.batteries]
+        return replace(controls, battery_off=all(off), battery_kw=None)
 
     def _mode(self, dt_s: float, weather: Weather, controls: Controls, available_kw: float) -> str:
         """Who holds the bus in this step."""
@@ -162,6 +187,8 @@ class Plant:
             bus[0],
             (bus[1], bus[1], bus[1]),
             self._totals.snapshot(),
+            dict(self._battery.states) if isinstance(self._battery, BatteryBank) else {},
+            dict(self._generator.states) if isinstance(self._generator, GeneratorBank) else {},
         )
 
     def _book(self, mode: str, dt_s: float, load_kw: float, flows: Flows) -> float:

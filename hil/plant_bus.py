@@ -6,6 +6,7 @@ Each function closes the balance pv + wind + battery + generator + grid = served
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hil.plant_banks import BatteryBank, GeneratorBank
 from hil.plant_battery import Battery
 from hil.plant_generator import Generator
 from hil.plant_inverters import Inverter, PvInverter
@@ -35,8 +36,8 @@ class Bus:
         self,
         pv: Sequence[PvInverter],
         wind: Sequence[Inverter],
-        battery: Battery | None,
-        generator: Generator | None,
+        battery: Battery | BatteryBank | None,
+        generator: Generator | GeneratorBank | None,
     ) -> None:
         self.pv = pv
         self.wind = wind
@@ -67,7 +68,7 @@ class Bus:
         return flows
 
     def on_generator(
-        self, generator: Generator, dt_s: float, load_kw: float, controls: Controls
+        self, generator: Generator | GeneratorBank, dt_s: float, load_kw: float, controls: Controls
     ) -> Flows:
         """An island on its generator: the battery follows and helps out beyond the generator."""
         flows = Flows()
@@ -90,7 +91,7 @@ class Bus:
         flows.unserved_kw = need_kw - flows.generator_kw
         return flows
 
-    def on_battery(self, battery: Battery, load_kw: float) -> Flows:
+    def on_battery(self, battery: Battery | BatteryBank, load_kw: float) -> Flows:
         """An island on its battery inverter: within its limits it takes the difference."""
         flows = Flows()
         net_kw = load_kw - self.renewable_kw()

@@ -57,34 +57,43 @@ class PlantParameters:
     nominal_v: float = 230.0
     nominal_hz: float = 50.0
     black_start_s: float = 60.0
+    batteries: tuple[BatteryTruth, ...] = ()  # where there are several; `battery` is the first
+    generators: tuple[GeneratorTruth, ...] = ()  # likewise
 
     @classmethod
     def from_site(cls, site: Table, truth: Table) -> "PlantParameters":
         """Build from a parsed site file and a scenario's `[plant]` table.
 
         `truth` may hold `seed`, `exact = true` (no deviations), `[plant.battery]`,
-        `[plant.generator]`, `[plant.grid]`, and `[plant.pv.NAME]`, `[plant.wind.NAME]`, whose keys
-        are the fields of the classes here. Everything else deviates from the nameplate as real
-        devices do, by a seeded draw of its own per device and quantity. Raises ValueError with one
-        line that names the key.
+        `[plant.generator]` (of several `[plant.battery.NAME]`, `[plant.generator.NAME]`),
+        `[plant.grid]`, and `[plant.pv.NAME]`, `[plant.wind.NAME]`, whose keys are the fields of
+        the classes here. Everything else deviates from the nameplate as real devices do, by a
+        seeded draw of its own per device and quantity. Raises ValueError with one line that names
+        the key.
         """
         _refuse_unknown("plant", truth, KEYS)
         luck = _Luck(truth.get("seed", 0), truth.get("exact", False))
         grid = _at_most_one(site, "grid")
-        battery = _at_most_one(site, "battery")
-        generator = _at_most_one(site, "generator")
         volts = float(grid.get("nominal_v", 230.0)) if grid else 230.0
         hertz = float(grid.get("nominal_hz", 50.0)) if grid else 50.0
+        batteries = _units(
+            "battery", [_battery(each, luck) for each in _listed(site, "battery")], truth
+        )
+        generators = _units(
+            "generator",
+            [_generator(each, luck, volts, hertz) for each in _listed(site, "generator")],
+            truth,
+        )
         return cls(
             pv=_named("pv", [_pv(entry, luck) for entry in site.get("pv", ())], truth),
             wind=_named("wind", [_wind(entry) for entry in site.get("wind", ())], truth),
-            battery=_overridden("battery", _battery(battery, luck) if battery else None, truth),
-            generator=_overridden(
-                "generator", _generator(generator, luck, volts, hertz) if generator else None, truth
-            ),
+            battery=batteries[0] if batteries else None,
+            generator=generators[0] if generators else None,
             grid=_overridden("grid", _grid(grid, volts, hertz) if grid else None, truth),
             nominal_v=volts,
             nominal_hz=hertz,
+            batteries=batteries if len(batteries) > 1 else (),
+            generators=generators if len(generators) > 1 else (),
         )
 
 
@@ -182,6 +191,19 @@ def _at_most_one(site: Table, kind: str) -> Table | None:
     if len(entry) > 1:
         raise ValueError(f"{kind}: the bench simulates one per site, not {len(entry)}")
     return entry[0] if entry else None
+
+
+def _listed(site: Table, kind: str) -> Sequence[Table]:
+    entry = site.get(kind) or ()
+    return (entry,) if isinstance(entry, Mapping) else entry
+
+
+def _units(kind: str, devices: Sequence[T], truth: Table) -> tuple[T, ...]:
+    """Of one unit the table is its own, of several there is a table for each name."""
+    if len(devices) > 1:
+        return _named(kind, devices, truth)
+    one = _overridden(kind, devices[0] if devices else None, truth)
+    return () if one is None else (one,)
 
 
 def _named(kind: str, devices: Sequence[T], truth: Table) -> tuple[T, ...]:

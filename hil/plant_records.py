@@ -39,6 +39,11 @@ class Controls:
     generator_reset: bool = False  # clears the lock-out while no trip is active
     generator_crank_fails: bool = False  # the engine turns but does not fire
     refuel_l: float = 0.0  # filled into the tank in this step
+    units: Mapping[str, "Controls"] = field(default_factory=dict)  # of several, each one's by name
+
+    def of(self, name: str) -> "Controls":
+        """What is wanted of one battery or generator."""
+        return self.units.get(name, self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,3 +159,5 @@ class PlantState:
     bus_frequency_hz: float  # behind the transfer switch, 0 when black
     bus_voltage_v: tuple[float, float, float]
     energy: Energy
+    batteries: Mapping[str, BatteryState] = field(default_factory=dict)  # of several, by name;
+    generators: Mapping[str, GeneratorState] = field(default_factory=dict)  # the above is them all

@@ -8,8 +8,9 @@ it began with.
 from dataclasses import dataclass, field
 
 from firmware.config import Site
+from firmware.config_models import Battery, Generator
 from firmware.tariff import Tariff
-from hil.plant import PlantState
+from hil.plant import BatteryState, GeneratorState, PlantState
 
 RETURN_S = 15.0  # a limit that is exceeded for a shorter time is no violation (EREC G100)
 LOW_LOAD_S = 120.0  # below the generator's minimum load; loading it takes a while
@@ -41,22 +42,24 @@ class Violations:
 
     site: Site
     episodes: dict[str, Lasting] = field(default_factory=dict)
-    _on_s: float | None = None  # how long the set has been on the bus, None while it is not
-    _off_s: float | None = None  # how long it has been off since the last run
+    # per set: how long its engine has run, and how long it has rested since the last run
+    _times: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
     short_runs: int = 0
     short_rests: int = 0
 
     def update(self, state: PlantState, dt_s: float) -> None:
         """Look at one step."""
         site = self.site
-        if site.battery and state.battery:
-            self._battery(state, dt_s)
+        for limits, battery in zip(site.battery, batteries_of(state), strict=False):
+            whose = limits.name if len(site.battery) > 1 else "battery"
+            self._battery(whose, limits, battery, state.grid_connected, dt_s)
         if site.grid and state.grid_connected:
             keep = 1.0 + POWER_TOLERANCE_FRAC
             self._note("grid import", state.grid_kw > keep * site.grid.import_max_kw + 0.05, dt_s)
             self._note("grid export", -state.grid_kw > keep * site.grid.export_max_kw + 0.05, dt_s)
-        if site.generator and state.generator:
-            self._generator(state, dt_s)
+        for set_limits, generator in zip(site.generator, generators_of(state), strict=False):
+            whose = set_limits.name if len(site.generator) > 1 else "generator"
+            self._generator(whose, set_limits, generator, dt_s)
 
     def counts(self) -> dict[str, int]:
         """Violations per limit."""
@@ -68,42 +71,52 @@ class Violations:
     def _note(self, name: str, holds: bool, dt_s: float, patience_s: float = RETURN_S) -> None:
         self.episodes.setdefault(name, Lasting(patience_s)).update(holds, dt_s)
 
-    def _battery(self, state: PlantState, dt_s: float) -> None:
-        limits, battery = self.site.battery[0], state.battery
-        assert battery is not None
+    def _battery(
+        self, whose: str, limits: Battery, battery: BatteryState, connected: bool, dt_s: float
+    ) -> None:
         low = battery.soc_frac < limits.soc_min_frac - SOC_TOLERANCE_FRAC
         # An empty battery that still forms the island's grid has nobody to hand over to.
-        alone = battery.grid_forming and not state.grid_connected
-        self._note("battery floor", low and battery.power_kw > 0.05 and not alone, dt_s)
+        alone = battery.grid_forming and not connected
+        self._note(f"{whose} floor", low and battery.power_kw > 0.05 and not alone, dt_s)
         high = battery.soc_frac > limits.soc_max_frac + SOC_TOLERANCE_FRAC
-        self._note("battery ceiling", high and battery.power_kw < -0.05, dt_s)
+        self._note(f"{whose} ceiling", high and battery.power_kw < -0.05, dt_s)
         keep = 1.0 + POWER_TOLERANCE_FRAC
         too_much = not (
             -keep * limits.charge_max_kw - 0.05
             <= battery.power_kw
             <= keep * limits.discharge_max_kw + 0.05
         )
-        self._note("battery power", too_much, dt_s)
+        self._note(f"{whose} power", too_much, dt_s)
 
-    def _generator(self, state: PlantState, dt_s: float) -> None:
-        limits, generator = self.site.generator[0], state.generator
-        assert generator is not None
+    def _generator(
+        self, whose: str, limits: Generator, generator: GeneratorState, dt_s: float
+    ) -> None:
         on, tripped = generator.on_bus, bool(generator.alarm)
         low = on and generator.power_kw < 0.97 * limits.min_load_frac * limits.rated_kw
-        self._note("generator minimum load", low, dt_s, LOW_LOAD_S)
-        self._note("generator rating", generator.power_kw > 1.03 * limits.rated_kw, dt_s)
-        engine = generator.phase in ("starting", "warming", "running")
-        if engine:
-            if self._off_s is not None:
-                self.short_rests += self._off_s < limits.min_rest_s - TIME_TOLERANCE_S
-            self._off_s = None
-            self._on_s = (self._on_s or 0.0) + dt_s
-        elif self._on_s is not None:
-            short = self._on_s < limits.min_run_s - TIME_TOLERANCE_S
+        self._note(f"{whose} minimum load", low, dt_s, LOW_LOAD_S)
+        self._note(f"{whose} rating", generator.power_kw > 1.03 * limits.rated_kw, dt_s)
+        on_s, off_s = self._times.get(limits.name, (None, None))
+        if generator.phase in ("starting", "warming", "running"):
+            if off_s is not None:
+                self.short_rests += off_s < limits.min_rest_s - TIME_TOLERANCE_S
+            on_s, off_s = (on_s or 0.0) + dt_s, None
+        elif on_s is not None:
+            short = on_s < limits.min_run_s - TIME_TOLERANCE_S
             self.short_runs += short and not tripped
-            self._on_s, self._off_s = None, dt_s
-        elif self._off_s is not None:
-            self._off_s += dt_s
+            on_s, off_s = None, dt_s
+        elif off_s is not None:
+            off_s += dt_s
+        self._times[limits.name] = (on_s, off_s)
+
+
+def batteries_of(state: PlantState) -> tuple[BatteryState, ...]:
+    """Every battery, also where there is one."""
+    return tuple(state.batteries.values()) or ((state.battery,) if state.battery else ())
+
+
+def generators_of(state: PlantState) -> tuple[GeneratorState, ...]:
+    """Every generator, also where there is one."""
+    return tuple(state.generators.values()) or ((state.generator,) if state.generator else ())
 
 
 class Ledger:
@@ -144,21 +157,27 @@ class Ledger:
     def _book_generator(self, state: PlantState, hours: float) -> None:
         if not self._site.generator or state.generator is None or self._first is None:
             return
-        costs, generator, first = self._site.generator[0], state.generator, self._first
-        self.parts["fuel"] = costs.fuel_price_per_l * (state.energy.fuel_l - first.energy.fuel_l)
-        starts = generator.starts - (first.generator.starts if first.generator else 0)
-        self.parts["starts"] = costs.startup_cost * starts
-        upkeep = costs.om_per_kwh * max(0.0, generator.power_kw)
-        upkeep += costs.om_per_h_on * (generator.phase in ("warming", "running", "cooling"))
-        self.parts["generator upkeep"] += upkeep * hours
+        first = self._first
+        self.parts["fuel"] = self.parts["starts"] = 0.0
+        units = zip(self._site.generator, generators_of(state), generators_of(first), strict=False)
+        for costs, generator, before in units:
+            used_l = before.fuel_l - generator.fuel_l
+            if not state.generators:
+                used_l = state.energy.fuel_l - first.energy.fuel_l
+            self.parts["fuel"] += costs.fuel_price_per_l * used_l
+            self.parts["starts"] += costs.startup_cost * (generator.starts - before.starts)
+            upkeep = costs.om_per_kwh * max(0.0, generator.power_kw)
+            upkeep += costs.om_per_h_on * (generator.phase in ("warming", "running", "cooling"))
+            self.parts["generator upkeep"] += upkeep * hours
 
     def _book_battery(self, state: PlantState, hours: float) -> None:
         if not self._site.battery or state.battery is None or self._first is None:
             return
-        costs, power_kw = self._site.battery[0], abs(state.battery.power_kw)
-        per_kwh = costs.om_linear_per_kwh
-        per_kwh += costs.om_quadratic_per_kwh_at_max * power_kw / costs.discharge_max_kw
-        self.parts["battery wear"] += power_kw * per_kwh * hours
+        for costs, battery in zip(self._site.battery, batteries_of(state), strict=False):
+            power_kw = abs(battery.power_kw)
+            per_kwh = costs.om_linear_per_kwh
+            per_kwh += costs.om_quadratic_per_kwh_at_max * power_kw / costs.discharge_max_kw
+            self.parts["battery wear"] += power_kw * per_kwh * hours
         first = self._first.battery
         gained_kwh = state.battery.stored_kwh - (first.stored_kwh if first else 0.0)
         self.parts["stored energy"] = -gained_kwh * self._stored_value_per_kwh()

@@ -53,7 +53,16 @@ def truth_values(state: PlantState, ledger: Ledger) -> dict[str, float]:
         "price_buy_per_kwh": ledger.price_buy_per_kwh,
         "price_sell_per_kwh": ledger.price_sell_per_kwh,
         "cost": ledger.cost,
+        **_units(state),
     }
+
+
+def _units(state: PlantState) -> dict[str, float]:
+    """Each battery and each generator, where there are several."""
+    found: dict[str, float] = {}
+    for name, battery in state.batteries.items():
+        found |= {f"{name}.kw": battery.power_kw, f"{name}.soc_frac": battery.soc_frac}
+    return found | {f"{name}.kw": each.power_kw for name, each in state.generators.items()}
 
 
 def rule_based_values(state: PlantState, ledger: Ledger) -> dict[str, float]:

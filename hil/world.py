@@ -89,15 +89,24 @@ class World:
                 if generator.start == "relay" and isinstance(device, DeepSeaGenComm):
                     device.remote_start = self.pi.output(pin) == 1
         controls = self.buses.controls(now_s)
-        kinds = {fault.kind for fault in self._active}
-        if kinds & {"generator_trip", "generator_stop", "generator_crank_fails"}:
-            controls = replace(
-                controls,
-                generator_trip="generator_trip" in kinds,
-                generator_stop="generator_stop" in kinds,
-                generator_crank_fails="generator_crank_fails" in kinds,
-            )
-        return controls
+        if not self._active:
+            return controls
+        units = {name: self._broken(name, own) for name, own in controls.units.items()}
+        return replace(self._broken("", controls), units=units)
+
+    def _broken(self, name: str, controls: Controls) -> Controls:
+        """What the scenario breaks in a set; without a target in every one."""
+        kinds = {
+            fault.kind for fault in self._active if not (name and fault.target not in ("", name))
+        }
+        if not kinds & {"generator_trip", "generator_stop", "generator_crank_fails"}:
+            return controls
+        return replace(
+            controls,
+            generator_trip="generator_trip" in kinds,
+            generator_stop="generator_stop" in kinds,
+            generator_crank_fails="generator_crank_fails" in kinds,
+        )
 
     def _show(self) -> None:
         """Let devices and pins see the plant."""

@@ -156,7 +156,7 @@ class DeepSeaGenComm(SimulatedDevice):
             self._reset = True
 
     def _publish(self, state: PlantState) -> None:
-        generator = own_generator(state)
+        generator = own_generator(state, self.name)
         self._publish_instruments(state, generator)
         put = self._unit.put
         put("engine_state", ENGINE_STATES[generator.phase])

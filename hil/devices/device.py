@@ -99,8 +99,11 @@ class SimulatedDevice(ABC):
         """Let timers run down."""
 
 
-def combined(parts: Iterable[Controls]) -> Controls:
-    """What all devices together command: each part counts where it differs from the default."""
+def combined(parts: Iterable[Controls], units: Mapping[str, Controls] | None = None) -> Controls:
+    """What all devices together command: each part counts where it differs from the default.
+
+    `units`: the parts of batteries and generators by name, where there are several of a kind.
+    """
     together: dict[str, Any] = {"pv_limit_kw": {}, "inverters_off": frozenset()}
     for part in parts:
         together["pv_limit_kw"] |= part.pv_limit_kw
@@ -109,8 +112,9 @@ def combined(parts: Iterable[Controls]) -> Controls:
             value = getattr(part, name)
             if value != getattr(_UNTOUCHED, name):
                 together[name] = value
-    return Controls(**together)
+    return Controls(**together, units=units or {})
 
 
 _UNTOUCHED = Controls()
-_SINGLE = tuple(f.name for f in fields(Controls) if f.name not in ("pv_limit_kw", "inverters_off"))
+_MANY = ("pv_limit_kw", "inverters_off", "units")
+_SINGLE = tuple(f.name for f in fields(Controls) if f.name not in _MANY)

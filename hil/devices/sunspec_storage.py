@@ -176,7 +176,7 @@ class SunSpecStorage(_Storage):
             self._unit.put("124.InWRte", 100)
 
     def _publish(self, state: PlantState) -> None:
-        battery = own_battery(state)
+        battery = own_battery(state, self.name)
         publish_103(self._unit, state, battery.power_kw, battery.discharged_kwh)
         put = self._unit.put
         put("103.DCW", battery.dc_kw * W_PER_KW)
@@ -199,7 +199,7 @@ class SunSpecStorage(_Storage):
             low_kw = -unit.number("124.InWRte") / 100 * self.charge_max_kw
         if active & DISCHARGE_BIT:
             high_kw = unit.number("124.OutWRte") / 100 * self.discharge_max_kw
-        wanted_kw = max(self_consumption_kw(self.state), low_kw)
+        wanted_kw = max(self_consumption_kw(self.state, self.name), low_kw)
         return Controls(battery_kw=min(wanted_kw, high_kw), battery_off=self._disconnected)
 
 
@@ -241,7 +241,7 @@ class SunSpecDerStorage(_Storage):
         self._control.tick(self.now_s)
 
     def _publish(self, state: PlantState) -> None:
-        battery = own_battery(state)
+        battery = own_battery(state, self.name)
         publish_701(self._unit, state, battery.power_kw)
         put = self._unit.put
         put("701.TotWhInj", battery.discharged_kwh * W_PER_KW)

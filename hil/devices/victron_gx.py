@@ -189,7 +189,7 @@ class VictronGx(SimulatedDevice):
         return self._system.number("hub4_mode") == EXTERNAL
 
     def _publish(self, state: PlantState) -> None:
-        battery = own_battery(state)
+        battery = own_battery(state, self.name)
         self._publish_system(state, battery)
         self._publish_vebus(state, battery)
         if self._battery is not None:
@@ -269,7 +269,7 @@ class VictronGx(SimulatedDevice):
             return Controls()
         else:
             target_kw = self._grid_target_kw()
-            wanted_kw = self_consumption_kw(self.state, target_kw)
+            wanted_kw = self_consumption_kw(self.state, self.name, target_kw)
             if target_kw == 0 and low_kw <= wanted_kw <= high_kw:
                 return Controls()  # plain self-consumption is what the inverter does by itself
         return Controls(battery_kw=min(max(wanted_kw, low_kw), high_kw))
@@ -283,7 +283,7 @@ class VictronGx(SimulatedDevice):
         """The least and the most that switches, limits and the minimum SOC allow."""
         system, vebus = self._system, self._vebus
         low_kw, high_kw = -self.charge_max_kw, self.discharge_max_kw
-        battery = None if self.state is None else own_battery(self.state)
+        battery = None if self.state is None else own_battery(self.state, self.name)
         amps = system.number("max_charge_a")
         if amps != NO_LIMIT and battery is not None:
             low_kw = max(low_kw, -amps * battery.voltage_v / W_PER_KW)

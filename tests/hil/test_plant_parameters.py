@@ -72,6 +72,11 @@ def test_wrong_truth_is_refused_by_name(truth: dict[str, object], message: str) 
         PlantParameters.from_site(SITE, truth)
 
 
-def test_two_batteries_are_refused() -> None:
-    with pytest.raises(ValueError, match="battery: the bench simulates one"):
-        PlantParameters.from_site({"battery": SITE["battery"] * 2}, {})
+def test_of_several_each_has_a_table_by_its_name() -> None:
+    second = {**SITE["battery"][0], "name": "second"}
+    site = {"battery": [SITE["battery"][0], second]}
+    made = PlantParameters.from_site(site, {"battery": {"second": {"initial_soc_frac": 0.8}}})
+    assert [each.initial_soc_frac for each in made.batteries] == [0.5, 0.8]
+    assert made.battery == made.batteries[0]
+    with pytest.raises(ValueError, match=re.escape("plant.battery.initial_soc_frac: unknown")):
+        PlantParameters.from_site(site, {"battery": {"initial_soc_frac": 0.8}})
