@@ -26,6 +26,7 @@ VALID_S = 60.0  # that the house may go by what the market said
 ORDER_FRAC = 0.15  # of the time before the gate is left when the order is placed
 LEAST_KW = 0.02  # of planned power: below it the plan neither draws nor feeds
 KEPT_EVENTS = 50
+OFFENCES = (Why.SIZE, Why.FORM, Why.STRANGER, Why.FLOOD, Why.SIGNATURE, Why.LIMIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,7 @@ class Agent:
         self._me = member.identity.peer
         self._store = store
         self._clock = WallClock()
-        fee_per_kwh = member.membership.market.fee / UNIT
-        self._rounds = Rounds(self._me, self._timeline, store, fee_per_kwh)
+        self._rounds = Rounds(self._me, self._timeline, store)
         self._accounts = Accounts(member)
         self._position: Position | None = None
         self._fault = ""  # of the position
@@ -58,6 +58,8 @@ class Agent:
         self._ordered: dict[int, Intention] = {}
         self._buyers: dict[int, set[str]] = {}
         self._told: set[str] = set()  # trades that an event was made of
+        self._refusals_told: Counter[Why] = Counter()
+        self._refusals_epoch = 0
         self._events: list[str] = []
 
     # --- in and out ---------------------------------------------------------------------------
@@ -110,6 +112,8 @@ class Agent:
         epoch = self._timeline.trading(utc_s)
         for e in (epoch - 1, epoch):
             self._tell_trades(e)
+        self._tell_doubts(epoch - 1)
+        self._tell_refusals(epoch)
         events, self._events = tuple(self._events), []
         intention = self._ordered.get(epoch, Intention(0))
         market = Market(
@@ -159,11 +163,10 @@ class Agent:
     # --- the order ----------------------------------------------------------------------------
 
     def _rounds_due(self, position: Position, epoch: int, utc_s: float) -> list[Outgoing]:
-        member = self.member.membership.member(self._me)
-        others = len(self.member.membership.members) - 1
-        if member is None or not self._together or not self._rounds.is_due(epoch, utc_s, others):
+        community = self.member.membership
+        if not self._together or not self._rounds.is_due(epoch, utc_s, community):
             return []
-        body = self._rounds.announce(position, epoch, utc_s, member, others)
+        body = self._rounds.announce(position, epoch, utc_s, community)
         return [] if body is None else self.member.say("plan", epoch, body, utc_s)
 
     def _order_due(
@@ -233,9 +236,33 @@ class Agent:
                 self._told.add(pact.id)
                 bought = pact.buyer == self._me
                 word, other = ("bought", pact.seller) if bought else ("sold", pact.buyer)
+                who = self._name(other)
                 price = pact.price if bought else pact.price - pact.fee
                 when = _clock_text(self._timeline.delivery_s(epoch))
-                self._tell(f"{word} {pact.wh} Wh at {price / UNIT:.4f} for {when}, {other}")
+                self._tell(f"{word} {pact.wh} Wh at {price / UNIT:.4f} for {when}, {who}")
+
+    def _tell_doubts(self, delivered: int) -> None:
+        """Trades of the slot that has begun whose decision we do not know."""
+        for pact in self.member.trader.commitments.in_doubt():
+            if pact.epoch == delivered and (key := f"in doubt {pact.id}") not in self._told:
+                self._told.add(key)
+                who = self._name(pact.seller if pact.buyer == self._me else pact.buyer)
+                self._tell(f"in doubt, so not delivered: {pact.wh} Wh with {who}")
+
+    def _tell_refusals(self, epoch: int) -> None:
+        """Once per slot: what was refused that no honest member sends."""
+        if epoch == self._refusals_epoch:
+            return
+        new = self.refused - self._refusals_told
+        self._refusals_epoch, self._refusals_told = epoch, self.refused.copy()
+        said = ", ".join(f"{why} {new[why]}" for why in OFFENCES if new[why])
+        if said:
+            self._tell(f"refused messages: {said}")
+
+    def _name(self, peer: str) -> str:
+        """What a member is called in the list."""
+        member = self.member.membership.member(peer)
+        return member.name or peer if member else peer
 
     def _note_order(self, epoch: int, order: Order) -> None:
         if order.side == "buy" and order.steps and order.peer != self._me:

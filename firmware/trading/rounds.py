@@ -28,15 +28,16 @@ from control.neighbours import (
     value_of_energy,
 )
 from control.net_position import Slot, bounds_kwh, mean_over, need, stored_at
+from control.order_pricing import UNIT
 from control.trades import Position, StoreFacts
 from control.trading_records import Timeline
-from firmware.trading.membership import Member
+from firmware.trading.membership import Member, Membership
 from firmware.trading.messages import MOST_PLAN_STEPS, PlanBody
 
 DAY_S = 86_400.0
 LEAST_STEP_S = DAY_S / MOST_PLAN_STEPS
 ROUNDS_FRAC = (0.75, 0.65, 0.55, 0.45, 0.35)  # of the time before the gate is left at each round
-MANY = 100  # neighbours: with more of them prices move slowly, and the last two rounds are enough
+MANY = 100  # members: with more of them prices move slowly, and the last two rounds are enough
 QUORUM_FRAC = 0.5  # so many of the others have to be heard in a slot
 KNOWN_FRAC = 0.9  # of the day has to be forecast; the rest is taken to be like its beginning
 STILL_GOOD_S = 3600.0  # who says nothing is taken to keep to what it said before, for so long
@@ -120,12 +121,11 @@ class _Day:
 class Rounds:
     """One house's part in the rounds. Not for several threads."""
 
-    def __init__(self, me: str, timeline: Timeline, store: StoreFacts, fee_per_kwh: float) -> None:
+    def __init__(self, me: str, timeline: Timeline, store: StoreFacts) -> None:
         self.detail = ""  # how the last rounds went, in words
         self._me = me
         self._timeline = timeline
         self._store = store
-        self._fee_per_kwh = fee_per_kwh
         self._heard: dict[str, _Said] = {}
         self._done: tuple[int, int] = (-1, 0)  # epoch, rounds of it that are over
         self._own: _Said | None = None
@@ -140,9 +140,9 @@ class Rounds:
             return
         self._heard[peer] = _said(self._heard.get(peer), epoch, grid, body.w, body.sd)
 
-    def is_due(self, epoch: int, utc_s: float, others: int) -> bool:
+    def is_due(self, epoch: int, utc_s: float, community: Membership) -> bool:
         """Whether a round has begun that this house has not answered."""
-        skipped = 0 if others <= MANY else len(ROUNDS_FRAC) - 2
+        skipped = 0 if len(community.members) <= MANY else len(ROUNDS_FRAC) - 2
         done = self._done[1] if self._done[0] == epoch else skipped
         return self._begun(epoch, utc_s) > done
 
@@ -152,12 +152,15 @@ class Rounds:
         return sum(left_s <= frac * (line.slot_s - line.gate_s) for frac in ROUNDS_FRAC)
 
     def announce(
-        self, position: Position, epoch: int, utc_s: float, member: Member, others: int
+        self, position: Position, epoch: int, utc_s: float, community: Membership
     ) -> dict[str, list[int]] | None:
         """Answer what was heard; what to tell all. None: this house has no day to announce."""
         self._done = (epoch, self._begun(epoch, utc_s))
         grid = plan_grid(self._timeline, epoch)
-        day = self._day(position, grid)
+        member = community.member(self._me)
+        if member is None:
+            return None
+        day = self._day(position, grid, community.market.fee / UNIT)
         if day is None:
             self._own, self._plan_kwh, self._agreed = None, None, None
             self.detail = "plans alone: forecast or prices do not cover a day"
@@ -169,6 +172,7 @@ class Rounds:
         body = _bounded(answer.drawn_kw[:, 0], day.sigma_kw, self._timeline, member)
         self._own = _said(self._own, epoch, grid, body["w"], body["sd"])
         if self._done[1] == len(ROUNDS_FRAC):
+            others = len(community.members) - 1
             self._close(_agreement(epoch, grid, day, market, answer), heard, others)
         return body
 
@@ -234,7 +238,7 @@ class Rounds:
 
     # --- the own day --------------------------------------------------------------------------
 
-    def _day(self, position: Position, grid: Grid) -> _Day | None:
+    def _day(self, position: Position, grid: Grid, fee_per_kwh: float) -> _Day | None:
         needs = [need(position, grid.step(number)) for number in range(grid.steps)]
         known = [one for one in needs if one is not None]
         buy = _series(position.buy_per_kwh, position, grid)
@@ -251,7 +255,7 @@ class Rounds:
             buy_per_kwh=buy,
             sell_per_kwh=sell,
             sigma_kw=np.full(grid.steps, LEAST_SIGMA_KW),
-            fee_per_kwh=self._fee_per_kwh,
+            fee_per_kwh=fee_per_kwh,
             energy_value_per_kwh=max(0.0, storage.efficiency_frac * float(buy.min())),
             wear_per_kwh=self._store.wear_per_kwh,
         )

@@ -1,22 +1,23 @@
 """The rounds: who is heard, what is announced, what is agreed, and when a house plans alone."""
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
 
 from control.trades import Position, Quantiles, StoreFacts
 from control.trading_records import Timeline
-from firmware.trading.membership import Member
+from firmware.trading.membership import Membership
 from firmware.trading.messages import PlanBody
 from firmware.trading.rounds import ROUNDS_FRAC, Rounds, plan_grid
 from tests.firmware.trading.agent_street import BATTERY, BUY, NO_BATTERY, SELL, START_S, House
-from tests.firmware.trading.people import entry, known
+from tests.firmware.trading.people import document, entry, known
 
 LINE = Timeline()
 EPOCH = int(START_S // 900) + 49  # a quarter past noon
 OPEN_S = LINE.delivery_s(EPOCH) - 900.0
-MEMBER = entry(known("me"), max_buy_wh=2500, max_sell_wh=2500)
+ME = known("me")
 SUNNY = House(0, pv_kw=4.0, load_kw=0.5)
 
 
@@ -26,7 +27,15 @@ def due_s(number: int, epoch: int = EPOCH) -> float:
 
 
 def rounds(store: StoreFacts = BATTERY) -> Rounds:
-    return Rounds("me", LINE, store, 0.01)
+    return Rounds(ME.peer, LINE, store)
+
+
+@cache
+def community(others: int, max_buy_wh: int = 2500, max_sell_wh: int = 2500) -> Membership:
+    people = [known(f"neighbour {number}") for number in range(others)]
+    limits = {"max_buy_wh": max_buy_wh, "max_sell_wh": max_sell_wh}
+    members = [entry(who, **limits) for who in (ME, *people)]
+    return document([known("administrator")], 1, members)
 
 
 def body(kw: float, sigma_kw: float = 0.1) -> PlanBody:
@@ -38,16 +47,16 @@ def play(
     house: House = SUNNY,
     others: int = 1,
     heard_kw: float | None = 2.0,
-    member: Member = MEMBER,
+    limits: tuple[int, int] = (2500, 2500),
     **changes: Any,
 ) -> dict[str, list[int]] | None:
-    said = None
+    said, street = None, community(others, *limits)
     for number in range(len(ROUNDS_FRAC)):
         utc_s = due_s(number)
-        assert me.is_due(EPOCH, utc_s, others)
+        assert me.is_due(EPOCH, utc_s, street)
         position = replace(house.position(utc_s, utc_s), **changes)
-        said = me.announce(position, EPOCH, utc_s, member, others)
-        assert not me.is_due(EPOCH, utc_s, others)
+        said = me.announce(position, EPOCH, utc_s, street)
+        assert not me.is_due(EPOCH, utc_s, street)
         if heard_kw is not None:
             me.hear("other", EPOCH, body(heard_kw))
     return said
@@ -70,16 +79,19 @@ def test_the_grid(
 
 def test_rounds_are_over_before_the_order() -> None:
     me = rounds()
-    assert not me.is_due(EPOCH, OPEN_S, 1)
-    assert not me.is_due(EPOCH, due_s(0) - 0.1, 1)
+    assert not me.is_due(EPOCH, OPEN_S, community(1))
+    assert not me.is_due(EPOCH, due_s(0) - 0.1, community(1))
     last = len(ROUNDS_FRAC) - 1
-    assert [me.is_due(EPOCH, due_s(number), 101) for number in (0, last - 2)] == [False, False]
-    assert me.is_due(EPOCH, due_s(last - 1), 101)  # among many the last two are enough
+    assert [me.is_due(EPOCH, due_s(number), community(100)) for number in (0, last - 2)] == [
+        False,
+        False,
+    ]
+    assert me.is_due(EPOCH, due_s(last - 1), community(100))  # among many the last two are enough
     assert LINE.delivery_s(EPOCH) - due_s(last) > LINE.gate_s
 
 
 def test_what_is_announced_keeps_to_the_members_limits() -> None:
-    said = play(rounds(), member=entry(known("me"), max_buy_wh=25, max_sell_wh=50))
+    said = play(rounds(), limits=(25, 50))
     assert said is not None
     assert (len(said["w"]), len(said["sd"])) == (96, 96)
     assert -200 <= min(said["w"]) <= max(said["w"]) <= 100
