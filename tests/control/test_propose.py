@@ -5,6 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from control.arbiter import arbitrate
 from control.propose import low_soc, propose
@@ -135,6 +137,41 @@ def test_the_plan_is_followed_beside_the_grid(build: Any) -> None:
     assert decided(build, "battery", plan=plan) == (-2.0, "plan", "plan: charge from the grid")
     stale = replace(plan, expires_t_s=NOW)
     assert decided(build, "battery", plan=stale)[1] == "rules"
+
+
+@pytest.mark.parametrize("plant", [CALM, ISLAND, CARRIED])
+@given(
+    battery_kw=st.floats(-9.0, 9.0),
+    grid_kw=st.floats(-9.0, 9.0),
+    run=st.booleans(),
+    flags=st.booleans(),
+    late_s=st.floats(0.0, 1e6),
+)
+def test_whatever_it_says_a_plan_past_its_expiry_speaks_no_more(
+    build: Any,
+    plant: Estimate,
+    battery_kw: float,
+    grid_kw: float,
+    run: bool,
+    flags: bool,
+    late_s: float,
+) -> None:
+    plan = build.plan(
+        issued_t_s=NOW - late_s - 60.0,
+        start_t_s=NOW - late_s - 60.0,
+        step_s=1e7,
+        expires_t_s=NOW - late_s,
+        battery_kw=(battery_kw,) * 2,
+        grid_kw=(grid_kw if plant.grid_present else 0.0,) * 2,
+        generator_on=(run,) * 2,
+        generator_kw=(3.0 * run,) * 2,
+        cover_deficit=(flags,) * 2,
+        store_surplus=(flags,) * 2,
+    )
+    assert Level.PLAN not in {wish.level for wish in wishes(build, plant, plan=plan)}
+    alive = replace(plan, expires_t_s=NOW + 1.0)
+    spoken = Level.PLAN in {wish.level for wish in wishes(build, plant, plan=alive)}
+    assert spoken or (plant is CARRIED and not run)
 
 
 def test_the_reserve_is_kept_whatever_is_planned(build: Any) -> None:
