@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from control.market import order_fault
 from control.market_book import Order
 from control.trades import Position, Quantiles
+from firmware.trading.admission import Why
 from firmware.trading.agent import FRESH_S
 from firmware.trading.ledger_check import check, disagreements
 from firmware.trading.wall_clock import WallClock
@@ -100,6 +101,19 @@ def test_a_house_whose_neighbours_are_not_heard_plans_alone_and_trades(tmp_path:
         assert street.market(0).prices_per_kwh == ()
         assert street.agent(0)._rounds.detail == "plans alone: 0 of 2 neighbours heard"
         assert traded_wh(street, 0) < 0
+
+
+def test_a_trade_in_doubt_and_refused_messages_are_told(tmp_path: Path) -> None:
+    with agent_street(tmp_path, three(), start_s=NOON_S) as street:
+        street.drops = lambda _sender, _to, kind: kind == "decide"
+        agent = street.agent(1)
+        agent.refused[Why.SIGNATURE] += 2
+        agent.refused[Why.REPLAY] += 5  # which the network does by itself
+        street.run(1.5 * SLOT_S)
+        told = [event for people in street.people for event in street.events[people.peer]]
+        assert "refused messages: signature 2" in told
+        doubts = [event for event in told if event.startswith("in doubt, so not delivered: ")]
+        assert len(doubts) == len(set(doubts)) > 0
 
 
 def test_lost_messages_cost_trades_and_nothing_else(tmp_path: Path) -> None:
