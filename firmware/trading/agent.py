@@ -50,8 +50,7 @@ class Agent:
         self._me = member.identity.peer
         self._store = store
         self._clock = WallClock()
-        fee_per_kwh = member.membership.market.fee / UNIT
-        self._rounds = Rounds(self._me, self._timeline, store, fee_per_kwh)
+        self._rounds = Rounds(self._me, self._timeline, store)
         self._accounts = Accounts(member)
         self._position: Position | None = None
         self._fault = ""  # of the position
@@ -164,11 +163,10 @@ class Agent:
     # --- the order ----------------------------------------------------------------------------
 
     def _rounds_due(self, position: Position, epoch: int, utc_s: float) -> list[Outgoing]:
-        member = self.member.membership.member(self._me)
-        others = len(self.member.membership.members) - 1
-        if member is None or not self._together or not self._rounds.is_due(epoch, utc_s, others):
+        community = self.member.membership
+        if not self._together or not self._rounds.is_due(epoch, utc_s, community):
             return []
-        body = self._rounds.announce(position, epoch, utc_s, member, others)
+        body = self._rounds.announce(position, epoch, utc_s, community)
         return [] if body is None else self.member.say("plan", epoch, body, utc_s)
 
     def _order_due(
