@@ -8,6 +8,7 @@ units alone, so that 128 bits are handled at once, as a Pi's cores do. Seconds o
 """
 
 import functools
+import itertools
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import sys
 from collections.abc import Callable
 
 import click
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -24,6 +26,8 @@ from control.dispatch_fleet import Fleet
 from control.dispatch_instance import Instance
 from control.planning import plan
 from control.planning_fleet import plan_fleet
+from models.forecaster import Forecaster
+from models.history import DAY_S, History, Target
 
 ONCE, MORE = 1, 3
 RATES = {"Pi 4": (1.0e9, 1.5e9), "Pi 5": (2.2e9, 3.5e9)}  # instructions in a second, from - to
@@ -35,6 +39,8 @@ NARROW = {
 }
 ISLAND = 11  # of the generated instances: quarters of an hour, battery and diesel, no grid
 FLEET = 1
+QUARTERS = 96
+LEARNT_DAYS = 9  # of history, before something is counted
 ITERATIONS = 6  # of the planner: by then a day is within some 0.01 % of its best cost
 
 
@@ -57,10 +63,49 @@ def plan_two_and_two() -> None:
     plan_fleet(Fleet.from_dict(fleet()), iterations=ITERATIONS)
 
 
+@functools.cache
+def forecaster(target: Target) -> Forecaster:
+    """One that has looked at the past; what that costs is the first call's."""
+    made = Forecaster(target, 37.5, -2.0, 6.0 if target == "pv" else None)
+    made.forecast(past(target, LEARNT_DAYS), LEARNT_DAYS * DAY_S, QUARTERS)
+    return made
+
+
+def past(target: Target, days: int) -> History:
+    """A quantity that differs from day to day, from 1970 on."""
+    rng = np.random.default_rng(0)
+    clock = np.arange(days * QUARTERS) % QUARTERS
+    sun = np.maximum(0.0, np.sin(2.0 * np.pi * clock / QUARTERS - 1.5))
+    shape = 4.0 * sun if target == "pv" else 0.4 + sun**2 + 0.3 * (clock % 8 == 0)
+    return History(0, DAY_S // QUARTERS, shape * rng.uniform(0.4, 1.0, 400)[:days].repeat(QUARTERS))
+
+
+def forecast_pv() -> None:
+    """One forecast of PV, 24 h ahead, with its features."""
+    forecaster("pv").forecast(past("pv", LEARNT_DAYS), LEARNT_DAYS * DAY_S, QUARTERS)
+
+
+def forecast_load() -> None:
+    """One forecast of load, 24 h ahead, with its features."""
+    forecaster("load").forecast(past("load", LEARNT_DAYS), LEARNT_DAYS * DAY_S, QUARTERS)
+
+
+nights = itertools.count(LEARNT_DAYS + 1)
+
+
+def learn_night() -> None:
+    """A night's learning of load, with the first forecast after it."""
+    days = next(nights)
+    forecaster("load").forecast(past("load", days), days * DAY_S, QUARTERS)
+
+
 WORK: dict[str, Callable[[], None]] = {
     "plan-day": plan_day,
     "plan-first": plan_first,
     "plan-fleet": plan_two_and_two,
+    "forecast-pv": forecast_pv,
+    "forecast-load": forecast_load,
+    "learn-night": learn_night,
 }
 
 

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from control.records import Series
 from models.challenger import BASELINE, CHALLENGER, CHAMPION, judge, mean_ratio
 from models.forecaster import Forecaster
@@ -23,8 +25,16 @@ from models.history import DAY_S, History, Target
 from models.scoring import HORIZONS_S, PERSISTENCE, Band, Scores
 
 SAVE_EVERY_S = 3600
+TRIAL_END_UTC_S, TRIAL_DAYS, TRIAL_STEP_S = 1_000 * DAY_S, 9, 900
 NO_NETWORK = Path("none")  # no such file: the forecaster goes by its statistics
 log = logging.getLogger(__name__)
+
+
+def _any_days() -> History:
+    """A week and more of something, for a network to show that it runs."""
+    count = TRIAL_DAYS * DAY_S // TRIAL_STEP_S
+    values = 1.0 + np.sin(2 * np.pi * np.arange(count) * TRIAL_STEP_S / DAY_S)
+    return History(TRIAL_END_UTC_S - TRIAL_DAYS * DAY_S, TRIAL_STEP_S, values)
 
 
 class Watch:
@@ -49,7 +59,6 @@ class Watch:
         self._scores = self._saved_scores()
         self._forecasters[BASELINE].problem = self._why or "in shadow"
         self._seen: tuple[int, ...] | None = None  # the challenger's files, as last looked at
-        self._untried: tuple[int, ...] | None = None  # those that have not run yet
         self._settled_utc_s = self._scores.first_open_utc_s
         self._claimed_utc_s = self._saved_utc_s = 0
 
@@ -77,7 +86,6 @@ class Watch:
         """Everybody forecasts; what they said is noted, then it is judged who serves."""
         origin, step_s = history.end_utc_s, history.step_s
         made = {n: f.forecast(history, origin, wanted) for n, f in self._forecasters.items()}
-        self._mark_tried(self._seen if CHALLENGER in made else None)
         last_kw = float(history.values[-1])
         leads = [max(ahead // step_s, 1) - 1 for ahead in HORIZONS_S.values()]
         served = made[self.serving]
@@ -170,8 +178,10 @@ class Watch:
             return
         self._mark_trying(seen)
         forecaster = self._make(path)
+        if not forecaster.problem:
+            forecaster.forecast(_any_days(), TRIAL_END_UTC_S, 1)
+        self._mark_tried()
         if forecaster.problem:
-            self._mark_tried(seen)
             self._tell(f"challenger refused: {forecaster.problem}")
             return
         self._forecasters[CHALLENGER] = forecaster
@@ -189,15 +199,12 @@ class Watch:
             return False
 
     def _mark_trying(self, seen: tuple[int, ...]) -> None:
-        self._untried = seen
         with contextlib.suppress(OSError):  # a folder that takes nothing costs this guard
             self._mark().write_text(repr(seen), encoding="utf-8")
 
-    def _mark_tried(self, seen: tuple[int, ...] | None) -> None:
-        if seen is not None and seen == self._untried:
-            self._untried = None
-            with contextlib.suppress(OSError):
-                self._mark().unlink(missing_ok=True)
+    def _mark_tried(self) -> None:
+        with contextlib.suppress(OSError):
+            self._mark().unlink(missing_ok=True)
 
     def _promote(self) -> None:
         """The challenger's files become the champion's; both at once or, next time, neither."""

@@ -17,7 +17,7 @@ from hil import fake_pi
 from hil.observer import Observer
 from hil.world import World
 
-START_T_S = 1000.0  # monotonic time of the first cycle: any number, always the same
+START_T_S = 1200.0  # monotonic time of the first cycle: any whole minute, always the same
 
 Progress = Callable[[float, Observer], None]  # seconds simulated
 

@@ -20,6 +20,7 @@ from models.training import card, ridge
 from models.training.examples import Examples, collect
 
 CHECK_FRAC = 0.12
+LEAST_BLOCKS = 25
 CHECK_BLOCK = 200  # neighbouring examples go to the same side of the split
 LEAST_EXAMPLES = 2 * CHECK_BLOCK
 SAMPLES = 400  # representative examples for the quantisation
@@ -83,9 +84,12 @@ def train(
 
 
 def _split(examples: Examples, seed: int) -> tuple[Examples, Examples]:
-    """Blocks of neighbouring examples, so that the check is not the learnt day seen again."""
+    """Blocks of neighbouring examples, so that the check is not the learnt day seen again.
+
+    Of one young site, blocks are smaller: a few large ones would leave little to learn from.
+    """
     rng = np.random.default_rng(seed)
-    blocks = np.arange(len(examples)) // CHECK_BLOCK
+    blocks = np.arange(len(examples)) // min(CHECK_BLOCK, max(1, len(examples) // LEAST_BLOCKS))
     chosen = rng.random(blocks[-1] + 1) < CHECK_FRAC
     chosen[0], chosen[-1] = True, False
     return (
