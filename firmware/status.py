@@ -16,23 +16,21 @@ from control.records import (
     Explanation,
     Observed,
     Orders,
-    Plan,
     Proposal,
     Sample,
     Setpoint,
 )
-from control.site import BatteryParameters, GeneratorParameters, SiteParameters
+from control.site import SiteParameters
 from control.sky import PvAhead
-from control.state import (
-    BatteryEstimate,
-    GeneratorEstimate,
-    GeneratorState,
-    Mode,
-    Obedience,
-    State,
-)
+from control.state import Mode, Obedience, State
 from drivers.station import DeviceImage
 from firmware.neighbours import NOBODY, Neighbours
+from firmware.status_units import (
+    battery_status,
+    generators_as_one,
+    planned_units,
+    set_status,
+)
 from firmware.trading_status import trading_status
 
 FORMAT = 1
@@ -115,9 +113,9 @@ def status(
             "discharge_limit_kw": plant.discharge_limit_kw,
         },
         "grid": site.grid and {"present": plant.grid_present, "for_s": plant.grid_for_s},
-        "generator": site.generator and _generator(site.generator, state, now_s),
-        "batteries": [_each_battery(*known) for known in each_battery(site, plant)],
-        "generators": [_each_set(*known, now_s) for known in each_set(site, state)],
+        "generator": site.generator and generators_as_one(site.generator, state, now_s),
+        "batteries": [battery_status(*known) for known in each_battery(site, plant)],
+        "generators": [set_status(*known, now_s) for known in each_set(site, state)],
         "irradiance_w_m2": sample.irradiance_w_m2.good if sample.irradiance_w_m2 else None,
         "price_per_kwh": {"buy": sample.price_buy_per_kwh, "sell": sample.price_sell_per_kwh},
         "devices": [
@@ -161,47 +159,6 @@ def observations(site: SiteParameters, sample: Sample) -> Iterator[tuple[str, Ob
             yield device.name, seen
     if site.grid is not None and sample.grid is not None:
         yield site.grid.name, sample.grid
-
-
-def _generator(site: GeneratorParameters, state: State, now_s: float) -> dict[str, Any]:
-    """Our side of the sequence; a timer that does not run now is None."""
-    plant = state.estimate
-    seen = GeneratorEstimate(plant.generator_kw, plant.generator_phase, plant.generator_available)
-    return _sequence(site, state.generator, seen, now_s)
-
-
-def _each_battery(site: BatteryParameters, known: BatteryEstimate) -> dict[str, Any]:
-    return {
-        "name": site.name,
-        "power_kw": known.kw,
-        "soc_frac": known.soc_frac,
-        "charge_limit_kw": known.charge_limit_kw,
-        "discharge_limit_kw": known.discharge_limit_kw,
-    }
-
-
-def _each_set(
-    site: GeneratorParameters, own: GeneratorState, seen: GeneratorEstimate, now_s: float
-) -> dict[str, Any]:
-    return {"name": site.name, "power_kw": seen.kw, **_sequence(site, own, seen, now_s)}
-
-
-def _sequence(
-    site: GeneratorParameters, generator: GeneratorState, seen: GeneratorEstimate, now_s: float
-) -> dict[str, Any]:
-    for_s = now_s - generator.since_s
-    run = generator.run
-    return {
-        "asked_to_run": run,
-        "for_s": for_s,
-        "phase": seen.phase,
-        "available": seen.available,
-        "min_run_left_s": max(0.0, site.min_run_s - for_s) if run else None,
-        "max_run_left_s": max(0.0, site.max_run_s - for_s) if run else None,
-        "min_rest_left_s": None if run else max(0.0, site.min_rest_s - for_s),
-        "failed_starts": generator.attempts,
-        "locked": generator.locked,
-    }
 
 
 def _device(name: str, observed: Observed[Any], image: DeviceImage | None) -> dict[str, Any]:
@@ -323,7 +280,7 @@ def _plan(site: SiteParameters, advice: Advice, now_s: float) -> dict[str, Any] 
             "generator_kw": plan.generator_kw[slot],
             "grid_kw": plan.grid_kw[slot],
             "soc_frac_at_end": plan.soc_frac[slot],
-            "units": dict(_planned_units(site, plan, slot)),
+            "units": dict(planned_units(site, plan, slot)),
         }
     return {
         "age_s": now_s - plan.issued_t_s,
@@ -333,16 +290,6 @@ def _plan(site: SiteParameters, advice: Advice, now_s: float) -> dict[str, Any] 
         "cost": plan.cost,
         "slot": current,
     }
-
-
-def _planned_units(
-    site: SiteParameters, plan: Plan, slot: int
-) -> Iterator[tuple[str, float | bool]]:
-    """Where there are several: a battery's kW, whether a generator is on."""
-    for battery, powers_kw in zip(site.batteries, plan.battery_units_kw, strict=False):
-        yield battery.name, powers_kw[slot]
-    for generator, on in zip(site.generators, plan.generator_units_on, strict=False):
-        yield generator.name, on[slot]
 
 
 def _forecast(advice: Advice, now_s: float) -> dict[str, Any] | None:

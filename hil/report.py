@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
-from hil import report_events, report_figures, report_tables
+from hil import report_events, report_figures, report_tables, report_units
 from hil.charts import TimeAxis
 from hil.report_figures import Figure, Series
 from hil.report_forecast import Target
@@ -160,7 +160,7 @@ def _sections(result: Result, draw: Drawing) -> list[Section]:
                 report_figures.generator_power,
             ),
         ),
-        Section("energy", "Energy", report_tables.energy(result)),
+        Section("energy", "Energy", report_tables.energy(result) + report_units.units(result)),
         Section("limits", "Limits", report_tables.violations(result)),
         *_events(draw),
         Section("timing", "Timing of cycles", report_tables.timing(result)),

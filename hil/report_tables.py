@@ -21,7 +21,7 @@ TOLD = {  # keys that the page shows elsewhere
     *("title", "currency", "violations", "cost_parts", "cost_parts_rule_based", "energy_kwh"),
     *("cycles", "cycles_missed", "limit_violations", "energy_balance_error_frac"),
     *SOC_LIMITS,
-    *("curtailed_kwh", "sim_s", "wall_s", "recording"),
+    *("curtailed_kwh", "sim_s", "wall_s", "recording", "units"),
 }
 SOURCES = (
     ("pv", "PV", "pv"),

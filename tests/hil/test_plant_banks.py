@@ -1,6 +1,7 @@
 """Two batteries and two generators in the simulated plant."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -114,7 +115,7 @@ step = st.tuples(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(step, min_size=1, max_size=25))
-def test_the_books_close_whatever_is_done_to_it(history: list) -> None:
+def test_the_books_close_whatever_is_done_to_it(history: list[Any]) -> None:
     p = plant()
     first = p.parameters.batteries
     stored_kwh = sum(each.initial_soc_frac * each.capacity_kwh for each in first)
