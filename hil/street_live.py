@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from firmware.trading.folder import Folder
 from hil.broker import HOST, broker
 from hil.live import LOG, STOP_S, LiveError, looked_at, served, start, stop
 from hil.progress import Glance
@@ -15,6 +16,7 @@ from hil.street_house import House, RanHouse
 from hil.street_market import found
 
 LOOK_S = 0.2
+MARKET_S = 60.0  # after the end of a run that was too short
 
 
 def run_street_live(
@@ -46,6 +48,7 @@ def run_street_live(
             processes[name] = start(site, environment, house.folder)
             stack.callback(stop, processes[name])
         _wait(street, houses, processes, progress)
+        _wait_for_ledgers({name: Folder(path).ledger for name, path in trading.items()})
         for process in processes.values():
             process.send_signal(signal.SIGTERM)
         for process in processes.values():
@@ -79,4 +82,13 @@ def _wait(
             seen_s, since_s = slowest_s, time.monotonic()
         elif time.monotonic() - since_s > STOP_S:
             raise LiveError("a simulated plant stands still; its error is above")
+        time.sleep(LOOK_S)
+
+
+def _wait_for_ledgers(ledgers: Mapping[str, Path]) -> None:
+    """On a busy machine the trading processes of a short run come late. Raises LiveError."""
+    end_s = time.monotonic() + MARKET_S
+    while missing := [name for name, path in ledgers.items() if not path.exists()]:
+        if time.monotonic() > end_s:
+            raise LiveError(f"house {missing[0]}: never came to the market")
         time.sleep(LOOK_S)

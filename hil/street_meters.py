@@ -9,6 +9,7 @@ from hil.street_result import Floats
 
 HOUR_S = 3600.0
 WHOLE_FRAC = 0.999
+LEAST_S = 1e-5  # UTC in seconds is no finer
 
 
 @dataclass
@@ -23,6 +24,18 @@ class SlotSums:
     gained: float = 0.0  # by the battery, after losses
     seconds: float = 0.0
 
+    def add(self, state: PlantState, dt_s: float) -> None:
+        """A stretch of time with these powers."""
+        hours = dt_s / HOUR_S
+        generator_kw = state.generator.power_kw if state.generator else 0.0
+        battery_kw = state.battery.power_kw if state.battery else 0.0
+        self.load += (state.served_kw - generator_kw) * hours
+        self.sun += sum(each.available_kw for each in (*state.pv, *state.wind)) * hours
+        self.battery += battery_kw * hours
+        self.imported += max(state.grid_kw, 0.0) * hours
+        self.exported += max(-state.grid_kw, 0.0) * hours
+        self.seconds += dt_s
+
 
 @dataclass
 class Meter:
@@ -33,21 +46,20 @@ class Meter:
     _stored_kwh: float | None = None
 
     def watch(self, state: PlantState, end_utc_s: float, dt_s: float) -> None:
-        """One step of the plant that ended at `end_utc_s`."""
-        epoch = int((end_utc_s - dt_s / 2.0) // self.slot_s)
-        sums = self.slots.setdefault(epoch, SlotSums())
-        hours = dt_s / HOUR_S
-        generator_kw = state.generator.power_kw if state.generator else 0.0
-        sums.load += (state.served_kw - generator_kw) * hours
-        sums.sun += sum(each.available_kw for each in (*state.pv, *state.wind)) * hours
-        sums.imported += max(state.grid_kw, 0.0) * hours
-        sums.exported += max(-state.grid_kw, 0.0) * hours
-        sums.seconds += dt_s
+        """One step of the plant that ended at `end_utc_s`; it may reach into the next slot."""
+        gained_kwh = 0.0
         if state.battery:
-            sums.battery += state.battery.power_kw * hours
-            if self._stored_kwh is not None:
-                sums.gained += state.battery.stored_kwh - self._stored_kwh
+            before_kwh = state.battery.stored_kwh if self._stored_kwh is None else self._stored_kwh
+            gained_kwh = state.battery.stored_kwh - before_kwh
             self._stored_kwh = state.battery.stored_kwh
+        at_s = end_utc_s - dt_s
+        while at_s < end_utc_s - LEAST_S:
+            epoch = int((at_s + LEAST_S) // self.slot_s)
+            until_s = min(end_utc_s, (epoch + 1) * self.slot_s)
+            sums = self.slots.setdefault(epoch, SlotSums())
+            sums.gained += gained_kwh * (until_s - at_s) / dt_s
+            sums.add(state, until_s - at_s)
+            at_s = until_s
 
     def whole(self) -> set[int]:
         """Slots that the run saw from their beginning to their end."""

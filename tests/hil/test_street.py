@@ -10,10 +10,12 @@ import pytest
 from firmware.config import site_from_dict
 from firmware.recording import Recording
 from firmware.replay import replay
+from hil.plant import Controls, Plant, PlantParameters, Weather
 from hil.run import Speed
 from hil.scenario import LoadedScenario, ScenarioError
 from hil.site_file import to_toml
 from hil.street import LoadedStreet
+from hil.street_meters import Meter
 from hil.street_run import run_slots, run_street
 
 SITES = Path(__file__).parents[2] / "hil" / "scenarios" / "sites"
@@ -229,3 +231,19 @@ def test_real_processes_over_a_real_broker(tmp_path: Path) -> None:
         assert house["cycles"] > 0
         assert "connected to 127.0.0.1" in (tmp_path / "out" / name / "controller.log").read_text()
         assert replays(Path(house["recording"]))
+
+
+def test_a_step_across_the_end_of_a_slot_counts_in_both() -> None:
+    parameters = PlantParameters.from_site(
+        tomllib.loads((SITES / "street-flat.toml").read_text()), {}
+    )
+    dark = Weather(0.0, 0.0, 20.0)
+    plant = Plant(parameters, dark, 1.8)
+    state = plant.step(1.0, dark, 1.8, Controls())
+    meter = Meter(slot_s=10.0)
+    for number in range(40):  # 0.7 s each: 28 s from 5.3 s on
+        meter.watch(state, 1e9 + 6.0 + 0.7 * number, 0.7)
+    assert meter.whole() == {100_000_001, 100_000_002}
+    for epoch in meter.whole():
+        assert meter.slots[epoch].load == pytest.approx(0.005)
+        assert meter.slots[epoch].seconds == pytest.approx(10.0, abs=1e-3)
