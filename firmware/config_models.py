@@ -183,7 +183,7 @@ class Wind(Device):
 
 
 class Battery(Device):
-    """The `[[battery]]` with its inverter."""
+    """A `[[battery]]` with its inverter."""
 
     driver: Literal["victron-gx", "sunspec-storage"] = Field(description="What it speaks.")
     battery_unit: Unit | None = Field(
@@ -213,7 +213,7 @@ class Battery(Device):
 
 
 class Generator(Device):
-    """The diesel `[[generator]]` behind its own controller."""
+    """A diesel `[[generator]]` behind its own controller."""
 
     driver: Literal["deepsea-gencomm"] = Field(description="What its controller speaks.")
     start: Literal["relay", "gencomm"] = Field(

@@ -71,7 +71,7 @@ def mode(mode: str, ttl_s: int | None) -> Operation:
 @DEVICE
 @sent
 def battery(power_w: int, ttl_s: int, device: str | None) -> Operation:
-    """Discharge (above 0) or charge, in kW.
+    """Discharge (above 0) or charge, in kW: one battery, or all together.
 
     \b
       nanogrid ctl battery -2.0 --for 30m
@@ -159,7 +159,8 @@ def generator(action: str, ttl_s: int, device: str | None) -> Operation:
     """Start or stop the generator, and keep it so.
 
     Shortest run, rest and longest run of the site file hold, and an island whose battery is nearly
-    empty gets its generator whatever is ordered.
+    empty gets its generator whatever is ordered. Of several without --device the first that can is
+    started, and all are stopped.
 
     \b
       nanogrid ctl generator start --for 1h
