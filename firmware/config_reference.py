@@ -42,8 +42,8 @@ RULES = """\
 - The sun at `longitude_deg` is within 4 h of the clock of `timezone`: east is positive.
 - Trading needs a grid connection and a broker, `[mqtt]`'s or its own.
 - The path of the local socket, from the root, has 99 bytes at most: addresses of sockets are short.
-- Any number of `[[pv]]`, `[[wind]]`, `[[battery]]` and `[[generator]]` ([units.md](units.md)); at least
-  one device. One generator at most is started by the relay.
+- Any number of `[[pv]]`, `[[wind]]`, `[[battery]]` and `[[generator]]` ([units.md](units.md)), at
+  least one device. One generator at most is started by the relay.
 """
 
 REASONS = """\
