@@ -1,5 +1,6 @@
 """What the market is told of the house: from a cycle's glance at it, the forecast and the plan."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ from firmware.tariff import Tariff
 
 TYPICAL_LOAD_FRAC = 0.4  # of the inverter: its efficiency and the battery's wear are taken there
 INVERTER_EFFICIENCY_FRAC = 0.965
+LATELY_S = 300.0
+STAYS_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class Glance:
     export_max_kw: float | None
     reserve_soc_frac: float | None
     prices: tuple[PricePeriod, ...]
+    load_kw: float | None = None
+    pv_kw: float | None = None  # None also where something holds it back
 
 
 def glance(
@@ -64,6 +69,8 @@ def glance(
         export_max_kw=orders.export_max_kw,
         reserve_soc_frac=orders.reserve_soc_frac,
         prices=orders.prices,
+        load_kw=plant.load_kw,
+        pv_kw=None if plant.pv_throttled else plant.pv_kw,
     )
 
 
@@ -97,6 +104,25 @@ def store_facts(site: Site) -> StoreFacts:
     )
 
 
+class Lately:
+    """A quantity's mean over the last minutes, the newest counting most."""
+
+    def __init__(self) -> None:
+        self.mean_kw: float | None = None
+        self._t_s = 0.0
+
+    def note(self, value_kw: float | None, now_s: float) -> None:
+        """What is measured now; None: nothing."""
+        if value_kw is None:
+            return
+        if self.mean_kw is None or now_s < self._t_s:
+            self.mean_kw = value_kw
+        else:
+            share = 1.0 - math.exp((self._t_s - now_s) / LATELY_S)
+            self.mean_kw += share * (value_kw - self.mean_kw)
+        self._t_s = now_s
+
+
 class Positions:
     """Makes positions of one site."""
 
@@ -104,9 +130,12 @@ class Positions:
         self._site = site
         self._parameters = site_parameters(site)
         self._tariff = Tariff(site.prices, site.site.timezone)
+        self._lately = {"load": Lately(), "pv": Lately()}
 
     def of(self, seen: Glance, advice: Advice) -> Position:
         """The position; what has expired, or lies in the past, is not in it."""
+        self._lately["load"].note(seen.load_kw, seen.t_s)
+        self._lately["pv"].note(seen.pv_kw, seen.t_s)
         site, step_s = self._site, float(self._site.planner.slot_s)
         from_utc_s = seen.utc_s // step_s * step_s
         steps = site.planner.horizon_h * 3600 // site.planner.slot_s
@@ -146,8 +175,11 @@ class Positions:
         series: Series = getattr(forecast, name)
         wind_kw = seen.wind_kw if name == "pv" else 0.0  # persistence: there is no wind forecaster
         gone = _gone(forecast, seen)
-        rows = (series.p10_kw, series.p50_kw, series.p90_kw)
-        return Quantiles(*(tuple(kw + wind_kw for kw in row[gone:]) for row in rows))
+        rows = [row[gone:] for row in (series.p10_kw, series.p50_kw, series.p90_kw)]
+        lately_kw = self._lately[name].mean_kw
+        if lately_kw is not None and not any(skill is not None for skill in series.skill[:1]):
+            rows = [_towards(row, lately_kw, forecast.step_s) for row in rows]
+        return Quantiles(*(tuple(kw + wind_kw for kw in row) for row in rows))
 
     def _soc_limits(self, seen: Glance) -> tuple[float, float]:
         """What the market may use: above minimum and reserve."""
@@ -177,6 +209,12 @@ class Positions:
             soc_frac=seen.soc_frac,
         )
         return shares.p2p if shares else None
+
+
+def _towards(row: tuple[float, ...], lately_kw: float, step_s: float) -> tuple[float, ...]:
+    """A forecast that has not shown yet what it can: what is now may well stay for a while."""
+    weights = (math.exp(-n * step_s / STAYS_S) for n in range(len(row)))
+    return tuple(w * lately_kw + (1.0 - w) * kw for w, kw in zip(weights, row, strict=True))
 
 
 def _valid(plan: Plan | None, seen: Glance) -> Plan | None:

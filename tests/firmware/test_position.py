@@ -63,6 +63,21 @@ def test_series_begin_with_the_running_step(site: Site) -> None:
     assert made.import_kwh == 12.5
 
 
+def test_before_a_forecast_has_shown_what_it_can_the_last_minutes_count(site: Site) -> None:
+    positions = Positions(site)
+    for second in range(0, 600, 20):
+        now = {"t_s": NOW_S + second, "utc_s": SEEN.utc_s + second}
+        made = positions.of(replace(SEEN, **now, load_kw=40.0, pv_kw=None), advice())
+    assert made.load_kw.p50_kw[0] == pytest.approx(40.0)
+    assert made.generation_kw.p50_kw[0] < 10.0  # nothing is known of the sun
+    assert made.load_kw.p50_kw[60] == pytest.approx(62.0, abs=0.01)  # far ahead it stands alone
+    told = advice()
+    assert told.forecast is not None
+    scored = replace(told.forecast, load=replace(told.forecast.load, skill=(0.3, None, None, None)))
+    made = positions.of(replace(SEEN, load_kw=40.0), replace(told, forecast=scored))
+    assert made.load_kw.p50_kw[0] == 2.0
+
+
 def test_what_has_expired_is_left_out(site: Site) -> None:
     late = replace(SEEN, t_s=NOW_S + 4000.0, utc_s=SEEN.utc_s + 4000.0)
     made = Positions(site).of(late, advice())
