@@ -187,6 +187,20 @@ def test_real_weights_as_challenger_and_broken_ones(tmp_path: Path) -> None:
     assert any("challenger refused" in text and "sha256" in text for text in watch.take_events())
 
 
+def test_weights_that_are_overwritten_while_they_serve_change_nothing(tmp_path: Path) -> None:
+    """As by scp, in place: the file must not be mapped into the process."""
+    for suffix in (".tflite", ".json"):
+        shutil.copy(WEIGHTS / f"load{suffix}", tmp_path / f"load{suffix}")
+    path = tmp_path / "load.tflite"
+    forecaster = Forecaster("load", weights=path, learning=False)
+    past = History(0, 900, 1.0 + np.abs(np.sin(np.arange(12 * 96) / 15.0)))
+    before = forecaster.forecast(past, 12 * DAY_S, 96)
+    with path.open("r+b") as file:
+        file.write(b"\xff" * 40_000)
+        file.truncate(50_000)
+    assert forecaster.forecast(past, 12 * DAY_S, 96) == before
+
+
 def test_a_sick_meter_is_an_event() -> None:
     watch = Watch("load", lambda path: Forecaster("load", weights=path), None)
     values = 1.0 + np.abs(np.sin(np.arange(12 * 96) / 15.0))
