@@ -91,6 +91,15 @@ bench-plan: venv
 	$(BIN)/pip install -q --prefer-binary -e '.[bench]'
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.plan
 
+.PHONY: bench-nowcast bench-challenger
+bench-nowcast: venv
+	$(BIN)/python -m bench.nowcast
+
+# A model of one's own, from export to champion: trains with TensorFlow, some minutes.
+bench-challenger: venv | $(VENV)-train/bin/python
+	$(VENV)-train/bin/pip install -q --prefer-binary -e '.[train]'
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.challenger
+
 .PHONY: bench-forecast-quick
 bench-forecast-quick: venv
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.forecast --quick
