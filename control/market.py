@@ -5,8 +5,7 @@ orders stand. The price is the middle of what both sides agree to (k-double auct
 Samuelson 1983, k = 1/2). Ties fall by a hash that no order can steer: being early gains nothing.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from math import inf
@@ -21,9 +20,11 @@ _INDEX = tuple(index.to_bytes(2, "big") for index in range(MOST_STEPS))
 DUPLICATE = "more than one {side} order of this peer"
 BOTH_SIDES = "this peer buys: its sell order does not count"
 
-Ranked = tuple[int, int, str]  # price, Wh, peer
-Fills = defaultdict[str, list[tuple[str, int]]]  # of each buyer: seller, Wh
-_NONE: Ranked = (0, 0, "")
+Orders = Collection[Order]
+Ranked = tuple[int, int, str, int]  # price, Wh, peer, number of the step
+Fill = tuple[str, str, int]  # buyer, seller, Wh
+_NONE: Ranked = (0, 0, "", 0)
+_PRICE = itemgetter(0)
 
 
 class Trade(NamedTuple):
@@ -78,7 +79,7 @@ def clear(book: Book) -> Clearing:
     bids = _by_merit(buys, book.seed, falling=True)
     asks = _by_merit(sells, book.seed, falling=False)
     price, fills = _walk(bids, asks, book.fee)
-    return Clearing(book.fee, price, tuple(_added_up(fills)), rejected)
+    return Clearing(book.fee, price, tuple(map(Trade._make, _added_up(fills))), rejected)
 
 
 def order_fault(order: Order, price_floor: int, price_ceiling: int) -> str:
@@ -100,86 +101,104 @@ def order_fault(order: Order, price_floor: int, price_ceiling: int) -> str:
     return ""
 
 
-def _sift(book: Book) -> tuple[list[Order], list[Order], tuple[LeftOut, ...]]:
+def _sift(book: Book) -> tuple[Orders, Orders, tuple[LeftOut, ...]]:
     """The buy and the sell orders that take part, and why the others do not."""
-    first: dict[tuple[str, Side], Order] = {}
+    buys: dict[str, Order] = {}
+    sells: dict[str, Order] = {}
     twice: set[tuple[str, Side]] = set()
     for order in book.orders:
-        owner = order.peer, order.side
-        if owner in first:
-            twice.add(owner)
-        first[owner] = order
+        side = buys if order.side == "buy" else sells
+        if order.peer in side:
+            twice.add((order.peer, order.side))
+        side[order.peer] = order
     rejected = [
         LeftOut(order.peer, order.side, DUPLICATE.format(side=order.side))
         for order in (book.orders if twice else ())
         if (order.peer, order.side) in twice
     ]
+    for peer, name in twice:
+        del (buys if name == "buy" else sells)[peer]
     floor, ceiling = book.price_floor, book.price_ceiling
-    buys, sells = [], []
-    for owner, order in first.items():
-        if owner in twice:
-            continue
-        reason = order_fault(order, floor, ceiling)
-        if reason:
-            rejected.append(LeftOut(order.peer, order.side, reason))
-        elif order.side == "buy":
-            buys.append(order)
-        else:
-            sells.append(order)
-    buyers = {order.peer for order in buys}
-    both = [order for order in sells if order.peer in buyers]
-    if both:
-        sells = [order for order in sells if order.peer not in buyers]
-        rejected += [LeftOut(order.peer, order.side, BOTH_SIDES) for order in both]
+    for side in (buys, sells):
+        for order in _faulty(side.values(), floor, ceiling):
+            del side[order.peer]
+            rejected.append(LeftOut(order.peer, order.side, order_fault(order, floor, ceiling)))
+    for peer in buys.keys() & sells.keys():
+        del sells[peer]
+        rejected.append(LeftOut(peer, "sell", BOTH_SIDES))
     rejected.sort(key=lambda r: (r.peer, r.side, r.reason))
-    return buys, sells, tuple(rejected)
+    return buys.values(), sells.values(), tuple(rejected)
 
 
-def _by_merit(orders: Iterable[Order], seed: bytes, *, falling: bool) -> Iterator[Ranked]:
+def _faulty(orders: Orders, price_floor: int, price_ceiling: int) -> list[Order]:
+    """Those with an `order_fault`, written out: a book has hundreds of thousands of steps."""
+    faulty = []
+    for order in orders:
+        right = 1 <= len(order.steps) <= MOST_STEPS
+        if order.side == "buy":
+            bound = price_ceiling + 1
+            for px, wh in order.steps:
+                right = right and price_floor <= px < bound and wh > 0
+                bound = px
+        else:
+            bound = price_floor - 1
+            for px, wh in order.steps:
+                right = right and bound < px <= price_ceiling and wh > 0
+                bound = px
+        if not right:
+            faulty.append(order)
+    return faulty
+
+
+def _by_merit(orders: Orders, seed: bytes, *, falling: bool) -> Iterator[Ranked]:
     """All steps, best first. Ties are hashed where the walk gets to, no further."""
     steps = [
-        (px, index, order.peer, wh)
+        (px, wh, order.peer, index)
         for order in orders
         for index, (px, wh) in enumerate(order.steps)
     ]
-    steps.sort(key=itemgetter(0), reverse=falling)
-    start = 0
-    while start < len(steps):
-        px, _, peer, wh = steps[start]
-        end = start + 1
-        while end < len(steps) and steps[end][0] == px:
-            end += 1
-        if end == start + 1:
-            yield px, wh, peer
+    steps.sort(key=_PRICE, reverse=falling)
+    prices: list[int | None] = list(map(_PRICE, steps))
+    prices.append(None)
+    start, count = 0, len(steps)
+    while start < count:
+        px, end = prices[start], start + 1
+        if prices[end] != px:
+            yield steps[start]
         else:
+            while prices[end] == px:
+                end += 1
             level = steps[start:end]
-            level.sort(key=lambda step: sha256(seed + step[2].encode() + _INDEX[step[1]]).digest())
-            for _, _, peer, wh in level:
-                yield px, wh, peer
+            level.sort(key=lambda step: sha256(seed + step[2].encode() + _INDEX[step[3]]).digest())
+            yield from level
         start = end
 
 
-def _walk(bids: Iterator[Ranked], asks: Iterator[Ranked], fee: int) -> tuple[int | None, Fills]:
+def _walk(
+    bids: Iterator[Ranked], asks: Iterator[Ranked], fee: int
+) -> tuple[int | None, list[Fill]]:
     """The price, and what each buyer takes from whom.
 
     The price lies between what is taken and what is left: low = max(last ask taken, best bid left),
     high = min(last bid taken, best ask left), asks with the fee. The rest of a step that was taken
     in part counts as left.
     """
-    fills: Fills = defaultdict(list)
+    fills: list[Fill] = []
     low = high = None
-    bid_px, bid_wh, buyer = next(bids, _NONE)
-    ask_px, ask_wh, seller = next(asks, _NONE)
+    bid_px, bid_wh, buyer, _ = next(bids, _NONE)
+    ask_px, ask_wh, seller, _ = next(asks, _NONE)
     while bid_wh and ask_wh and bid_px >= ask_px + fee:
         low, high = ask_px + fee, bid_px
-        wh = bid_wh if bid_wh < ask_wh else ask_wh
-        fills[buyer].append((seller, wh))
-        bid_wh -= wh
-        ask_wh -= wh
-        if not bid_wh:
-            bid_px, bid_wh, buyer = next(bids, _NONE)
-        if not ask_wh:
-            ask_px, ask_wh, seller = next(asks, _NONE)
+        if bid_wh < ask_wh:
+            fills.append((buyer, seller, bid_wh))
+            ask_wh -= bid_wh
+            bid_px, bid_wh, buyer, _ = next(bids, _NONE)
+        else:
+            fills.append((buyer, seller, ask_wh))
+            bid_wh -= ask_wh
+            ask_px, ask_wh, seller, _ = next(asks, _NONE)
+            if not bid_wh:
+                bid_px, bid_wh, buyer, _ = next(bids, _NONE)
     if low is None or high is None:
         return None, fills
     low = max(low, bid_px) if bid_wh else low
@@ -187,14 +206,16 @@ def _walk(bids: Iterator[Ranked], asks: Iterator[Ranked], fee: int) -> tuple[int
     return low + (high - low) // 2, fills
 
 
-def _added_up(fills: Fills) -> Iterator[Trade]:
-    """One trade of each buyer and seller; by buyer, then seller."""
-    for buyer in sorted(fills):
-        parts = fills[buyer]
-        if len(parts) > 1:
-            sums: defaultdict[str, int] = defaultdict(int)
-            for seller, wh in parts:
-                sums[seller] += wh
-            parts = sorted(sums.items())
-        for seller, wh in parts:
-            yield Trade(buyer, seller, wh)
+def _added_up(fills: list[Fill]) -> list[Fill]:
+    """One of each buyer and seller; by buyer, then seller."""
+    fills.sort()
+    sums: list[Fill] = []
+    last_buyer = last_seller = None
+    for fill in fills:
+        buyer, seller, wh = fill
+        if seller == last_seller and buyer == last_buyer:
+            sums[-1] = buyer, seller, sums[-1][2] + wh
+        else:
+            sums.append(fill)
+            last_buyer, last_seller = buyer, seller
+    return sums
