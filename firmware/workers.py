@@ -281,8 +281,10 @@ def _is_sane(series: Series) -> bool:
 
 
 def _plan_nonsense(plan: Plan) -> str:
-    parts = (plan.battery_kw, plan.generator_kw, plan.grid_kw, plan.curtailed_kw, plan.soc_frac)
-    flags = (plan.generator_on, plan.cover_deficit, plan.store_surplus)
+    rows = (*plan.battery_units_kw, *plan.generator_units_kw)
+    means = (plan.battery_kw, plan.generator_kw, plan.grid_kw, plan.curtailed_kw, plan.soc_frac)
+    parts = (*means, *rows)
+    flags = (plan.generator_on, plan.cover_deficit, plan.store_surplus, *plan.generator_units_on)
     if len({len(part) for part in (*parts, *flags)}) != 1 or not plan.battery_kw:
         return "the plan's parts differ in length"
     if not all(abs(value) < MAX_KW for part in parts for value in part):  # false for NaN too

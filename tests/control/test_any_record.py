@@ -26,6 +26,7 @@ from control.records import (
     Sample,
 )
 from control.state import State
+from tests.control.tiny_fleet import fleet_site
 
 INF = float("inf")
 
@@ -182,3 +183,46 @@ def test_no_site_whatever_it_lacks_breaks_a_cycle(
             made = decide(site, state, late, (), Advice(plan=plan), orders)
             assert all(math.isfinite(setpoint.value) for setpoint in made.command.setpoints)
             state = made.state
+
+
+unit_rows = st.lists(columns, max_size=3).map(tuple)
+unit_plans = st.builds(
+    replace,
+    plans,
+    battery_units_kw=unit_rows,
+    generator_units_on=st.lists(flags, max_size=3).map(tuple),
+    generator_units_kw=unit_rows,
+)
+unit_device = st.sampled_from(
+    ["bat-a", "bat-b", "gen-a", "gen-b", "all batteries", "all generators", "roof", "nobody"]
+)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.floats(0.0, 30.0), samples, acks, st.none() | unit_plans, orders_),
+        min_size=1,
+        max_size=6,
+    ),
+    st.lists(unit_device, min_size=3, max_size=3),
+    st.booleans(),
+)
+def test_no_record_breaks_a_site_with_several_units(
+    build: Any, history: list[Any], devices: list[str], with_grid: bool
+) -> None:
+    site = fleet_site(build, grid=build.grid() if with_grid else None)
+    state, now_s = State(), 1000.0
+    for step_s, sample, applied, plan, orders in history:
+        now_s += step_s
+        sample = replace(sample, t_s=now_s)
+        named = zip(orders.proposals, devices, strict=False)
+        orders = replace(
+            orders, proposals=tuple(replace(each, device=name) for each, name in named)
+        )
+        made = decide(site, state, sample, applied, Advice(plan=plan), orders)
+        told = {setpoint.device: setpoint.value for setpoint in made.command.setpoints}
+        assert all(math.isfinite(value) for value in told.values())
+        for battery in site.batteries if told else ():
+            assert -battery.charge_max_kw <= told[battery.name] <= battery.discharge_max_kw
+        state = made.state

@@ -459,6 +459,8 @@ LIES = {
         [None, plan(expires_t_s=INF), ""],  # would never end
         [None, plan(expires_t_s=NAN), ""],
         [None, plan(99.0), ""],  # of another moment
+        [None, [*plan(), [], [], [], [[0.0, NAN, 0.0, 0.0]]], ""],  # of one battery
+        [None, [*plan(), [], [], [], [], [[True] * 3]], ""],  # of one generator
         [forecast(step_s=0.0), None, ""],
         [forecast(start_t_s=NAN), None, ""],
         [forecast(load=[[], [], [], ""]), None, ""],
