@@ -32,26 +32,6 @@ class Schedule:
     unserved_kw: Floats
     dumped_kw: Floats
 
-    def later(self, steps: int) -> Self:
-        """The same schedule as a warm start for the horizon that begins so many steps later.
-
-        The steps that come anew are idle, the diesel as it was last; `plan` makes it feasible.
-        """
-        anew = min(steps, self.battery_kw.size)
-
-        def shifted(series: np.ndarray[Any, Any], fill: float) -> np.ndarray[Any, Any]:
-            return np.concatenate([series[anew:], np.full(anew, fill, dtype=series.dtype)])
-
-        return type(self)(
-            battery_kw=shifted(self.battery_kw, 0.0),
-            diesel_on=shifted(self.diesel_on, self.diesel_on[-1]),
-            diesel_kw=shifted(self.diesel_kw, self.diesel_kw[-1]),
-            grid_kw=shifted(self.grid_kw, 0.0),
-            curtailed_kw=shifted(self.curtailed_kw, 0.0),
-            unserved_kw=shifted(self.unserved_kw, 0.0),
-            dumped_kw=shifted(self.dumped_kw, 0.0),
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Cost:

@@ -147,17 +147,6 @@ def test_a_warm_start_from_another_day_is_made_feasible() -> None:
     judged(problem, plan(instance, iterations=0, warm_start=wild))
 
 
-def test_yesterdays_plan_seen_an_hour_later_starts_the_next() -> None:
-    problem = dispatch_instances.instance(11)
-    before = plan(Instance.from_dict(problem), iterations=6).schedule
-    later = before.later(4)
-    assert later.battery_kw.tolist() == [*before.battery_kw[4:], 0.0, 0.0, 0.0, 0.0]
-    assert later.diesel_on[-5:].tolist() == [before.diesel_on[-1]] * 5
-    assert before.later(1000).battery_kw.tolist() == [0.0] * 96
-    problem["series"] = {k: [*v[4:], *v[:4]] for k, v in problem["series"].items()}
-    judged(problem, plan(Instance.from_dict(problem), iterations=1, warm_start=later))
-
-
 def test_a_warm_start_of_another_length_is_refused() -> None:
     instance = Instance(step_h=1.0, load_kw=np.ones(4))
     other = plan(Instance(step_h=1.0, load_kw=np.ones(3)), iterations=0).schedule
