@@ -6,7 +6,7 @@ from firmware.mqtt.topics import ROOT
 from firmware.trading.messages import KINDS
 
 # In a large community only who may propose hears these.
-FOR_PROPOSERS = ("order", "object", "want", "plan", "meter")
+FOR_PROPOSERS = ("order", "object", "want", "meter")
 IN_PARTS = ("book",)
 # What who comes late needs before it is repeated.
 RETAINED = ("order", "book", "decide", "head", "plan")
