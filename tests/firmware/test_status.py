@@ -29,6 +29,7 @@ from control.records import (
     Series,
 )
 from control.site import SiteParameters
+from control.sky import BandKw, PvAhead, Sky
 from control.state import GeneratorState, Mode, Obedience
 from drivers.device import Identity
 from drivers.station import DeviceImage
@@ -111,6 +112,47 @@ def test_what_only_the_service_knows(last: Moment, document: Document) -> None:
     assert roof["identity"]["maker"] == "A"
     assert "no GPIO here" in found["alarms"]
     assert found["loop"] == {"cycles": 5}
+
+
+def shown(document: Mapping[str, Any]) -> str:
+    out = StringIO()
+    Console(file=out, width=400).print(view({"age_s": 0.0, **document}))
+    return out.getvalue()
+
+
+def test_who_forecasts_why_and_how_well(last: Moment, document: Document) -> None:
+    t_s, both = last.sample.t_s, (1.0, 2.0)
+    why = "same-clock mean of 28.0 days: the network errs 1.13 times the baseline"
+    standing = "challenger load 1a2b3c4d: RMSE 0.950 of the champion's in 3.0 days"
+    skill, coverage = (0.2, None, -0.05, 0.3), (0.8, 0.79, None, 0.81)
+    load = Series(both, both, both, why, skill, coverage, standing)
+    pv = Series(both, both, both, "pv 9f8e7d6c, adjusted on site")
+    found = document(replace(last, advice=Advice(Forecast(t_s, t_s, 900.0, pv, load))))
+    assert found["forecast"]["load_coverage"] == [0.8, 0.79, None, 0.81]
+    text = shown(found)
+    assert "PV forecast: pv 9f8e7d6c, adjusted on site\n" in text.replace(" \n", "\n")
+    assert (
+        f"load forecast: {why}, RMSE 20/?/-5/30 % lower than persistence's,"
+        f" 80/79/?/81 % of outcomes inside p10..p90, in shadow {standing}"
+    ) in text
+
+
+def test_the_nowcast_or_why_there_is_none(last: Moment, document: Document) -> None:
+    def of(ahead: PvAhead | None, sun: Observed[float] | None) -> dict[str, Any]:
+        state = replace(last.state, sky=Sky(ahead=ahead))
+        sample = replace(last.sample, irradiance_w_m2=sun)
+        return document(replace(last, sample=sample, state=state))
+
+    band = BandKw((1.0,) * 15, (2.0,) * 15, (3.0,) * 15)
+    good = Observed(500.0, 0.0, Quality.GOOD, "")
+    found = of(PvAhead(last.sample.t_s - 20.0, band, band, learnt=True), good)
+    assert found["nowcast"]["p10_kw"] == [1.0] * 15
+    assert "PV nowcast: 2.00 kW in 1 min (1.00 to 3.00), 2.00 kW in 5 min" in shown(found)
+    outlived = of(PvAhead(last.sample.t_s - 200.0, band, band, learnt=True), good)
+    assert outlived["nowcast"]["missing"].startswith("too little light")
+    assert "PV nowcast: none, no irradiance sensor" in shown(of(None, None))
+    broken = of(None, Observed(None, 99.0, Quality.BAD, "open circuit"))
+    assert broken["nowcast"]["missing"] == "irradiance sensor: open circuit"
 
 
 def test_a_plan_and_its_current_slot(last: Moment, document: Document) -> None:
