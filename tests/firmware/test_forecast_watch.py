@@ -201,15 +201,27 @@ def test_weights_that_are_overwritten_while_they_serve_change_nothing(tmp_path: 
     assert forecaster.forecast(past, 12 * DAY_S, 96) == before
 
 
-def test_a_sick_meter_is_an_event() -> None:
-    watch = Watch("load", lambda path: Forecaster("load", weights=path), None)
+@pytest.mark.parametrize(
+    "sick",
+    [np.full(60, np.nan), np.full(28 * 4, 0.7), np.full(60, 1e6), np.full(60, -3.0)],
+    ids=["dead", "stuck", "absurd", "negative"],
+)
+def test_a_sick_meter_is_an_event_and_never_a_forecast(sick: np.ndarray) -> None:
+    watch = Watch("load", lambda path: Forecaster("load", weights=path, learning=False), None)
     values = 1.0 + np.abs(np.sin(np.arange(12 * 96) / 15.0))
-    watch.forecast(History(START - 12 * DAY_S, 900, values), STEPS)
+    first = watch.forecast(History(START - 12 * DAY_S, 900, values), STEPS)
+    assert first.source.startswith("load ")
     assert any("served by load" in text for text in watch.take_events())
-    sick = np.concatenate([values, np.full(60, np.nan)])
-    series = watch.forecast(History(START - 12 * DAY_S, 900, sick), STEPS)
+    history = History(START - 12 * DAY_S, 900, np.concatenate([values, sick]))
+    series = watch.forecast(history, STEPS)
     assert "same-clock mean" in series.source
+    assert "of the last 24 h known" in series.source
+    assert 0.0 <= min(series.p10_kw) <= max(series.p90_kw) < 4.0
     assert any("fallback to same-clock mean" in text for text in watch.take_events())
+    back = np.concatenate([history.values, values[: 2 * 96]])
+    again = watch.forecast(History(START - 12 * DAY_S, 900, back), STEPS)
+    assert again.source.startswith("load ")
+    assert any("served by load" in text for text in watch.take_events())
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "nanogrid-scores-1"}', "\xff"])
