@@ -17,17 +17,17 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from bench.peer import community
 from firmware.trading.envelope import NO_MESSAGE, seal
 from firmware.trading.identity import Identity
 from firmware.trading.ledger import Ledger
-from firmware.trading.member import Outgoing, TradingMember
-from firmware.trading.membership import Administrators, Market, Member, Membership
+from firmware.trading.member import ALL_HEAR_ALL, Outgoing, TradingMember
+from firmware.trading.membership import Times
 
 T = TypeVar("T")
 SIZES = (8, 16, 24, 100, 1000)
 EPOCH = 2_000_000
 DELIVERY_S = EPOCH * 900.0
-EVERYBODY = 100  # members, up to which all hear all orders
 COLUMNS = (
     "members",
     "order, bytes",
@@ -38,30 +38,6 @@ COLUMNS = (
     "member reads book, ms",
     "clears and votes, ms",
 )
-
-
-def community(people: list[Identity], admin: Identity) -> Membership:
-    """A document with all of them."""
-    members = [
-        Member(
-            peer=who.peer,
-            key=who.public_key.hex(),
-            name="",
-            max_buy_wh=5_000,
-            max_sell_wh=5_000,
-            valid_from=0,
-            valid_to=2**40,
-        )
-        for who in people
-    ]
-    return Membership(
-        community="bench",
-        version=1,
-        prev=NO_MESSAGE,
-        admins=Administrators(need=1, keys=[admin.public_key.hex()]),
-        members=members,
-        market=Market(fee=200, price_floor=5_000, price_ceiling=30_000),
-    ).signed(admin)
 
 
 def order_raw(who: Identity, dice: random.Random) -> bytes:
@@ -95,7 +71,7 @@ def row(size: int, folder: Path) -> list[str]:
     """One line of the table."""
     dice = random.Random(size)
     people = [Identity.new() for _ in range(size)]
-    document = community(people, Identity.new())
+    document = community(people, Identity.new(), Times())
     proposers = document.rules(EPOCH).proposers(EPOCH)
     first = next(who for who in people if who.peer == proposers[0])
     other = next(who for who in people if who.peer not in proposers)
@@ -118,7 +94,7 @@ def row(size: int, folder: Path) -> list[str]:
             reader.receive(part.raw, DELIVERY_S - 108, 392.0)
 
     _, hear_ms = timed(lambda: hear(proposer, bought.raw))
-    if size <= EVERYBODY:
+    if size <= ALL_HEAR_ALL:
         hear(reader, sold.raw)
     sent, propose_ms = timed(lambda: proposer.tick(DELIVERY_S - 109, 391.0))
     parts = [one for one in sent if one.kind == "book"]
