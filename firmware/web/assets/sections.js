@@ -66,7 +66,7 @@ export function showFacts(status, currency, has) {
   if (has.grid) add("Price now", `${number(price.buy, 3)} buying`, `${number(price.sell, 3)} selling, ${currency} per kWh`);
   if (status.trading) add("Neighbours", ...trade(status.trading));
   if (status.irradiance_w_m2 !== null) add("Sunshine", `${number(status.irradiance_w_m2, 0)} W/m\u00b2`);
-  if (status.batteries.length > 1) for (const each of status.batteries) add(each.name, setpoint("power_kw", each.power_kw), percent(each.soc_frac));
+  if (status.batteries.length > 1) for (const each of status.batteries) add(each.name, isKnown(each.power_kw) ? setpoint("power_kw", each.power_kw) : number(null), percent(each.soc_frac));
   const several = status.generators.length > 1;
   for (const each of status.generators) if (several || timers(each)) add(several ? each.name : "Generator", each.phase, [several && each.power_kw ? `${number(each.power_kw)} kW` : "", timers(each)].filter(Boolean).join(", "));
   fill("facts", JSON.stringify(rows), () => rows.flatMap(([name, value, more]) => [
