@@ -39,6 +39,7 @@ from firmware.trading.membership import Membership, MembershipError, read_member
 log = logging.getLogger("nanogrid")
 
 OPEN_AGAIN_S = 2.0  # before a folder without a document is looked at again
+REOPEN_S = 60.0  # before a ledger that takes nothing is opened again
 LOOK_S = 2.0  # how often it is looked whether a person brought a new document
 TURNS_PER_RETRY = 4  # of the protocol's shortest wait
 SHORTEST_TURN_S, LONGEST_TURN_S = 0.01, 0.25
@@ -121,7 +122,9 @@ class Membered:
             document = read_membership(raw)
             if document.version > self.member.membership.version:
                 self._follow(document, origin)
-        except (MembershipError, FolderError, LedgerError) as error:
+        except LedgerError as error:
+            self.member.problem = str(error)
+        except (MembershipError, FolderError) as error:
             if now_s - self._complained_s >= COMPLAIN_S:
                 self._complained_s = now_s
                 log.warning("trading: membership document from %s refused: %s", origin, error)
@@ -147,7 +150,7 @@ class TradingProcess:
         self._advice = Advice()
         self._membered: Membered | None = None
         self._problem = ""
-        self._open_s = float("-inf")
+        self._open_s = self._well_s = float("-inf")
         self._claims: Claims | None = None  # one writer per ledger
 
     def turn(self) -> None:
@@ -157,8 +160,8 @@ class TradingProcess:
             time.sleep(LONGEST_TURN_S)
             return
         self._membered.turn()
-        if self._membered.times_changed:  # begin anew with them
-            self.close()
+        if self._membered.times_changed or self._has_failed(self._membered):
+            self.close()  # and begin anew, with what is in the ledger
 
     def answer(self, question: Question) -> Said:
         """The market, for one look at the house."""
@@ -169,6 +172,13 @@ class TradingProcess:
         return self._membered.step(
             self._positions, decode(Glance, question["glance"]), self._advice
         )
+
+    def _has_failed(self, membered: Membered) -> bool:
+        """Its ledger has taken nothing for a while: perhaps it does when it is opened again."""
+        self._problem = membered.member.problem
+        if not self._problem:
+            self._well_s = time.monotonic()
+        return time.monotonic() - self._well_s >= REOPEN_S
 
     def close(self) -> None:
         """Part from the community for now."""
@@ -186,6 +196,7 @@ class TradingProcess:
                 self._claims = Claims([(f"trading.folder {path}", os.path.realpath(path))])
             member = open_member(self._folder, time.time())
             self._membered = Membered(self._site, self._folder, member)
+            self._well_s = time.monotonic()
         except (NotAloneError, FolderError, LedgerError) as error:
             self._problem = str(error)
 
