@@ -109,7 +109,7 @@ def responses(seen: Trace, least_s: int = 30) -> list[Response]:
 
 
 def _response(seen: Trace, first: int, last: int) -> Response:
-    battery = seen.battery_kw[first - 1 : last]
+    battery = seen.battery_kw[first:last]  # it has not noticed yet in the first of these
     step_kw = float(seen.load_kw[first] - seen.load_kw[first - 1])
     sign = np.sign(step_kw)
     end_kw = float(battery[-10:].mean())
