@@ -192,9 +192,10 @@ class Gathering:
             due_s = line.book_s - rank * line.rank_step_s
             if due_s >= left_s > line.vote_s and self._is_needed(rank):
                 effects += self._propose()
-        if self._misses_book(left_s) and t_s >= self._asked_t_s + self._ask_wait_s:
+        if t_s >= self._asked_t_s + self._ask_wait_s and self._may_ask(left_s):
             self._asked_t_s = t_s
-            effects += Effects(sends=(Send("want", "", self.epoch, {}),))
+            if not self.choose():
+                effects += Effects(sends=(Send("want", "", self.epoch, {}),))
         return effects
 
     def wanted(self, utc_s: float, t_s: float) -> Effects:
@@ -206,11 +207,11 @@ class Gathering:
         self._answered_t_s = t_s
         return Effects(sends=self._parts(self._my_root or "", mine))
 
-    def _misses_book(self, left_s: float) -> bool:
+    def _may_ask(self, left_s: float) -> bool:
+        """Whether a book should be here by now, and is of use to us."""
         line = self.timeline
         first_s = line.book_s - max(line.rank_step_s, self._ask_wait_s)
-        asking = first_s >= left_s > line.abort_s
-        return self.own is not None and not self.abstains and asking and not self.choose()
+        return self.own is not None and not self.abstains and first_s >= left_s > line.abort_s
 
     def _is_needed(self, rank: int) -> bool:
         """Whether the members before us did not propose, or left out what we know of."""
