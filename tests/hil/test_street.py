@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from firmware.config import site_from_dict
 from firmware.recording import Recording
 from firmware.replay import replay
+from hil.cli import hil
 from hil.plant import Controls, Plant, PlantParameters, Weather
 from hil.run import Speed
 from hil.scenario import LoadedScenario, ScenarioError
@@ -247,3 +249,17 @@ def test_a_step_across_the_end_of_a_slot_counts_in_both() -> None:
     for epoch in meter.whole():
         assert meter.slots[epoch].load == pytest.approx(0.005)
         assert meter.slots[epoch].seconds == pytest.approx(10.0, abs=1e-3)
+
+
+def test_the_commands_say_what_is_wrong_and_where_the_report_is(tmp_path: Path) -> None:
+    house = STREETS.parent / "demo.toml"
+    refused = CliRunner().invoke(hil, ["street", str(house)])
+    assert (refused.exit_code, refused.stderr) == (2, f"{house}: holds no [street]\n")
+    file = tmp_path / "street.toml"
+    file.write_text(SLOTS.replace("duration_h = 48.0", "duration_h = 24.0"))
+    done = CliRunner().invoke(hil, ["street", str(file), "--report", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.stderr
+    assert "Two houses" in done.stdout
+    assert (tmp_path / "out" / "report.html").exists()
+    header = (tmp_path / "out" / "slots.csv").read_text().splitlines()[0]
+    assert header.startswith("ts_utc,buy_per_kwh,sell_per_kwh,paid_per_kwh,home_load_kw")
