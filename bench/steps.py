@@ -30,6 +30,7 @@ Floats = NDArray[np.float64]
 SCENARIO = Path(__file__).parents[1] / "hil" / "scenarios" / "steps.toml"
 MOVED_FRAC = 0.9
 SETTLED_KW = 0.1
+SWITCH_KW = 0.2  # a smaller jump of the load is none
 TURN_KW = 0.02  # a smaller move of the setpoint is none
 CYCLE_S = 1.0
 
@@ -86,7 +87,7 @@ def trace(path: Path = SCENARIO) -> Trace:
 
 def switches(load_kw: Floats) -> list[int]:
     """The cycles in which the load jumps."""
-    return (np.flatnonzero(np.abs(np.diff(load_kw)) > 0.5) + 1).tolist()
+    return (np.flatnonzero(np.abs(np.diff(load_kw)) > SWITCH_KW) + 1).tolist()
 
 
 def turns(setpoint_kw: Floats) -> int:
