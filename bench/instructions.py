@@ -64,9 +64,10 @@ def plan_two_and_two() -> None:
 
 
 @functools.cache
-def forecaster(target: Target) -> Forecaster:
-    """One that has looked at the past; what that costs is the first call's."""
-    made = Forecaster(target, 37.5, -2.0, 6.0 if target == "pv" else None)
+def forecaster(target: Target, learning: bool) -> Forecaster:
+    """One that has looked at its past; what that costs is the first call's."""
+    place, rated_kw = (37.5, -2.0), 6.0 if target == "pv" else None
+    made = Forecaster(target, *place, rated_kw, learning=learning)
     made.forecast(past(target, LEARNT_DAYS), LEARNT_DAYS * DAY_S, QUARTERS)
     return made
 
@@ -81,13 +82,13 @@ def past(target: Target, days: int) -> History:
 
 
 def forecast_pv() -> None:
-    """One forecast of PV, 24 h ahead, with its features."""
-    forecaster("pv").forecast(past("pv", LEARNT_DAYS), LEARNT_DAYS * DAY_S, QUARTERS)
+    """One forecast of PV, 24 h ahead: features and network."""
+    forecaster("pv", False).forecast(past("pv", LEARNT_DAYS), LEARNT_DAYS * DAY_S, QUARTERS)
 
 
 def forecast_load() -> None:
-    """One forecast of load, 24 h ahead, with its features."""
-    forecaster("load").forecast(past("load", LEARNT_DAYS), LEARNT_DAYS * DAY_S, QUARTERS)
+    """One forecast of load, 24 h ahead: features and network."""
+    forecaster("load", False).forecast(past("load", LEARNT_DAYS), LEARNT_DAYS * DAY_S, QUARTERS)
 
 
 nights = itertools.count(LEARNT_DAYS + 1)
@@ -96,7 +97,7 @@ nights = itertools.count(LEARNT_DAYS + 1)
 def learn_night() -> None:
     """A night's learning of load, with the first forecast after it."""
     days = next(nights)
-    forecaster("load").forecast(past("load", days), days * DAY_S, QUARTERS)
+    forecaster("load", True).forecast(past("load", days), days * DAY_S, QUARTERS)
 
 
 WORK: dict[str, Callable[[], None]] = {

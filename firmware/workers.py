@@ -30,7 +30,7 @@ from firmware.supervised import Manners, Supervised
 
 NICE = 10
 KEPT_MINUTES = 1440  # a new process is told of the last day
-PATIENCE_S = 60.0  # for an answer, beside ten times the budget: the last plan holds for longer
+PATIENCE_S = 300.0  # for an answer: a challenger learns from a year; the last plan holds for longer
 LEARNING_S = 900.0  # more for the first: it learns from a year before, which takes a slow Pi long
 RESTART_S = 30.0  # before a process that failed is started again; doubles ...
 LAST_RESTART_S = 960.0  # ... up to this, until one has answered

@@ -328,7 +328,7 @@ def test_a_process_that_reads_nothing_holds_up_nothing(make: Make, cycle: Teleme
     wait_for(lambda: workers.pid is not None)
     pid = workers.pid
     assert pid is not None
-    assert "does not answer" in workers.latest(end_s + LEARNING_S + 100.0).detail
+    assert "does not answer" in workers.latest(end_s + LEARNING_S + PATIENCE_S + 11.0).detail
     wait_for(lambda: not lives(pid))
 
 
