@@ -25,7 +25,7 @@ from firmware.mqtt.link import Link
 from firmware.status import Machine, Moment, status
 from firmware.store_schema import connect
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin") or "mosquitto"
 
 
