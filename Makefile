@@ -14,7 +14,7 @@ help:
 	@echo "make format apply the formatter"
 	@echo "make bench-loop, bench-faults, bench-footprint, bench-plan, bench-forecast, bench-fuzzy,"
 	@echo "            bench-market, bench-store, bench-kills, bench-community, bench-instructions,"
-	@echo "            bench-peers, bench-street-kills, bench-month"
+	@echo "            bench-peers, bench-street-kills, bench-month, bench-nowcast, bench-challenger"
 	@echo "            measurements beside peers; see docs/performance.md"
 
 venv: $(VENV)/.installed
