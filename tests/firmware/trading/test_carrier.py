@@ -329,3 +329,29 @@ def test_any_bytes_come_through_as_they_are(broker: Broker, carriers: Make) -> N
     for raw in (b"", bytes(range(256)), hello_from.raw):
         bob.send(Outgoing("meter", "", raw))
     assert come(ann, 3) == [b"", bytes(range(256)), hello_from.raw]
+
+
+def test_two_brokers_with_a_bridge(broker: Broker, carriers: Make, tmp_path: Path) -> None:
+    """As docs/scaling.md has it; what is retained crosses too, also after the link was down."""
+    lower = Broker(tmp_path)
+    lower.options = (
+        f"allow_anonymous true\nconnection valley\naddress 127.0.0.1:{broker.port}\n"
+        "bridge_protocol_version mqttv50\ntopic ng/1/_market/street/# both 1\n"
+        "cleansession false\nrestart_timeout 1\n"
+    )
+    broker.start()
+    lower.start()
+    try:
+        ann, bob = carriers(ANN), carriers(BOB, port=lower.port)
+        connected(ann, bob)
+        ann.send(Outgoing("vote", BOB, b"across"))
+        assert come(bob, 1) == [b"across"]
+        nothing_comes(ann, bob)  # nothing goes round
+        broker.stop(signal.SIGKILL)
+        bob.send(Outgoing("order", "", b"while the link was down"))
+        wait_for(lambda: bob.status.waiting == 0)
+        broker.start()
+        wait_for(lambda: ann.status.connected)
+        assert set(come(ann, 1)) == {b"while the link was down"}
+    finally:
+        lower.stop(signal.SIGKILL)
