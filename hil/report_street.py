@@ -20,6 +20,10 @@ from hil.report_words import CENT, Verdict, against, duration, figure, number, s
 from hil.street_result import Outcome, StreetResult
 
 PERCENT = 100.0
+MEASURED = (
+    "The first and the last way were run with devices and their losses; the others are computed by"
+    " slot means, with batteries of nominal efficiency, and know each slot before it is over."
+)
 
 
 def write_street_report(result: StreetResult, summary: Mapping[str, object], path: Path) -> None:
@@ -137,7 +141,8 @@ def _gain(result: StreetResult) -> str:
         "Share of gain",
     )
     drawn = figures.gain(result).html() + figures.self_sufficiency(result).html()
-    return drawn + table(head, rows, "figures")
+    note = f'<p class="note">{MEASURED}</p>' if result.verdict.ledgers else ""
+    return drawn + table(head, rows, "figures") + note
 
 
 def _outcome(result: StreetResult, outcome: Outcome, has: NDArray[np.bool_]) -> tuple[str, ...]:
