@@ -179,3 +179,29 @@ def test_ramps_hold_for_each(build: Any, site: SiteParameters) -> None:
             assert abs(told[name] - before.get(name, 0.0)) <= 0.1 + 1e-9
         before = told
     assert before["bat-a"] + before["bat-b"] == pytest.approx(3.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("load_kw", "sun_kw", "soc_frac", "mains"),
+    [(3.0, 0.0, 0.6, True), (0.5, 6.0, 0.5, True), (0.5, 6.0, 0.94, True), (2.0, 0.5, 0.16, False)],
+)
+def test_nothing_hunts_while_nothing_changes(
+    build: Any, load_kw: float, sun_kw: float, soc_frac: float, mains: bool
+) -> None:
+    fleet = TinyFleet(fleet_site(build, grid=build.grid()), load_kw, sun_kw, mains)
+    fleet["bat-a"].soc_frac, fleet["bat-b"].soc_frac = soc_frac, soc_frac - 0.01
+    fleet.run(240.0)
+    before = fleet.told(fleet.step())
+    turns = dict.fromkeys(before, 0)
+    steps_kw = dict.fromkeys(before, 0.0)
+    for _ in range(120):
+        now = fleet.told(fleet.step())
+        assert fleet.grid_kw >= -3.05
+        for name, value in now.items():
+            step_kw = value - before[name]
+            assert abs(step_kw) < 0.05, name
+            if abs(step_kw) > 1e-6:
+                turns[name] += step_kw * steps_kw[name] < 0.0
+                steps_kw[name] = step_kw
+        before = now
+    assert max(turns.values()) <= 2, turns
