@@ -21,7 +21,7 @@ from hil.street_result import Outcome, StreetResult
 
 PERCENT = 100.0
 MEASURED = (
-    "The first and the last way were run with devices and their losses; the others are computed by"
+    "No trade and the run itself had devices and their losses; the others are computed by"
     " slot means, with batteries of nominal efficiency, and know each slot before it is over."
 )
 

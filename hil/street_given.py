@@ -15,6 +15,7 @@ from hil.street import LoadedStreet
 from hil.street_result import Floats, Given
 
 LEAST_DAYS = 7  # of history
+NO_BATTERY = (0.0, 0.0, 0.0, 0.0)
 HALF_LOAD = 0.5  # where the inverters' efficiency is taken
 
 
@@ -91,31 +92,38 @@ def _columns(
 
 
 def _storage(street: LoadedStreet) -> Storage:
-    rows, efficiencies = [], []
+    """Every house's batteries as one."""
+    rows, cells = [], []
     for house in street.houses.values():
-        if not house.site.battery:
-            rows.append((0.0, 0.0, 0.0, 0.0))
-            continue
-        battery = house.site.battery[0]
-        low, high = battery.soc_min_frac, battery.soc_max_frac
-        kwh = (low * battery.capacity_kwh, high * battery.capacity_kwh)
-        rows.append((*kwh, battery.charge_max_kw, battery.discharge_max_kw))
-        cells = battery.charge_efficiency_frac * battery.discharge_efficiency_frac
-        efficiencies.append(np.sqrt(cells))
+        own = [
+            (
+                battery.soc_min_frac * battery.capacity_kwh,
+                battery.soc_max_frac * battery.capacity_kwh,
+                battery.charge_max_kw,
+                battery.discharge_max_kw,
+            )
+            for battery in house.site.battery
+        ]
+        rows.append(np.sum([NO_BATTERY, *own], axis=0))
+        cells += [
+            b.charge_efficiency_frac * b.discharge_efficiency_frac for b in house.site.battery
+        ]
     inverter = np.interp(HALF_LOAD, INVERTER_LOAD_FRAC, INVERTER_EFFICIENCY_FRAC)
-    cells_frac = float(np.mean(efficiencies)) if efficiencies else 1.0
+    cells_frac = float(np.sqrt(np.mean(cells))) if cells else 1.0
     lowest, highest, charge, discharge = np.array(rows).T
     return Storage(lowest, highest, charge, discharge, float(inverter) * cells_frac)
 
 
 def _stored_kwh(street: LoadedStreet) -> Floats:
+    """What the batteries hold at the start, within their limits."""
     stored = []
     for house in street.houses.values():
-        battery = parameters(house).battery
-        limits = house.site.battery[0] if house.site.battery else None
-        if battery is None or limits is None:
-            stored.append(0.0)
-            continue
-        soc = min(max(battery.initial_soc_frac, limits.soc_min_frac), limits.soc_max_frac)
-        stored.append(soc * limits.capacity_kwh)
+        plant = parameters(house)
+        truths = plant.batteries or ((plant.battery,) if plant.battery else ())
+        held = [
+            min(max(truth.initial_soc_frac, limits.soc_min_frac), limits.soc_max_frac)
+            * limits.capacity_kwh
+            for truth, limits in zip(truths, house.site.battery, strict=True)
+        ]
+        stored.append(float(sum(held)))
     return np.array(stored)

@@ -17,6 +17,7 @@ from hil.run import Speed
 from hil.scenario import LoadedScenario, ScenarioError
 from hil.site_file import to_toml
 from hil.street import LoadedStreet
+from hil.street_given import read_street
 from hil.street_meters import Meter
 from hil.street_run import run_slots, run_street
 
@@ -263,3 +264,18 @@ def test_the_commands_say_what_is_wrong_and_where_the_report_is(tmp_path: Path) 
     assert (tmp_path / "out" / "report.html").exists()
     header = (tmp_path / "out" / "slots.csv").read_text().splitlines()[0]
     assert header.startswith("ts_utc,buy_per_kwh,sell_per_kwh,paid_per_kwh,home_load_kw")
+
+
+def test_several_batteries_of_a_house_count_as_one(tmp_path: Path) -> None:
+    one = read_street(load(tmp_path, SLOTS))[0]
+    site = (SITES / "street-home.toml").read_text()
+    second = site[site.index("[[battery]]") : site.index("[grid]")]
+    second = second.replace('name = "battery"', 'name = "second"').replace("unit = 1", "unit = 2")
+    (tmp_path / "home.toml").write_text(site.replace("[grid]", second + "[grid]"))
+    text = SLOTS.replace(str(SITES / "street-home.toml"), "home.toml")
+    two = read_street(load(tmp_path, text.replace("plant.battery.initial_soc_frac = 0.9\n", "")))[0]
+    for name in ("lowest_kwh", "highest_kwh", "charge_max_kw", "discharge_max_kw"):
+        before, after = getattr(one.storage, name), getattr(two.storage, name)
+        assert after.tolist() == pytest.approx((2.0 * before).tolist())
+    assert two.storage.efficiency_frac == one.storage.efficiency_frac
+    assert two.stored_kwh[0] > two.storage.lowest_kwh[0]
