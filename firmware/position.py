@@ -182,14 +182,18 @@ class Positions:
         return Quantiles(*(tuple(kw + wind_kw for kw in row) for row in rows))
 
     def _soc_limits(self, seen: Glance) -> tuple[float, float]:
-        """What the market may use: above minimum and reserve."""
-        if not self._site.battery:
+        """What the market may use of all batteries together: above minimum and reserve."""
+        low_kwh = high_kwh = capacity_kwh = 0.0
+        for battery in self._site.battery:
+            reserve = higher_reserve_frac(
+                battery.reserve_soc_frac, seen.reserve_soc_frac, battery.soc_max_frac
+            )
+            low_kwh += battery.capacity_kwh * max(battery.soc_min_frac, reserve)
+            high_kwh += battery.capacity_kwh * battery.soc_max_frac
+            capacity_kwh += battery.capacity_kwh
+        if not capacity_kwh:
             return 0.0, 0.0
-        battery = self._site.battery[0]
-        reserve = higher_reserve_frac(
-            battery.reserve_soc_frac, seen.reserve_soc_frac, battery.soc_max_frac
-        )
-        return max(battery.soc_min_frac, reserve), battery.soc_max_frac
+        return low_kwh / capacity_kwh, high_kwh / capacity_kwh
 
     def _limit_kw(self, name: str, seen: Glance) -> float:
         grid = self._site.grid
