@@ -77,6 +77,23 @@ def test_what_forecasting_reads(db: Path, tmp_path: Path, step_min: int) -> None
         assert (history.start_utc_s, history.step_s) == (START_UTC_S, 60 * step_min)
 
 
+def test_pv_that_was_held_back_is_not_what_is_trained_on(db: Path, tmp_path: Path) -> None:
+    with sqlite3.connect(db) as writer:
+        writer.execute("UPDATE minute SET pv_kw = 2.0, curtailed_frac = 0.0")
+        first = writer.execute("SELECT min(start_utc_s) FROM minute").fetchone()[0] // 900 * 900
+        writer.execute(
+            "UPDATE minute SET curtailed_frac = 1.0 WHERE start_utc_s BETWEEN ? AND ?",
+            (first, first + 899),
+        )
+    path = tmp_path / "history.csv"
+    assert export("--db", db, "-o", path).exit_code == 0
+    held, *free = read_history(path, "pv")[0].values
+    assert held != held  # not known
+    assert {value for value in free if value == value} == {2.0}
+    load = read_history(path, "load")[0].values
+    assert load[0] == load[0]
+
+
 def test_a_part_of_it(db: Path, tmp_path: Path) -> None:
     limits = ("--from", "2026-05-13T13:10:00+02:00", "--to", "2026-05-13T11:13")
     result = export("--db", db, "--step", 1, *limits, "-o", tmp_path / "o.csv")
