@@ -210,10 +210,12 @@ def _explained(
     told: Verdict, value: float, frac: float, how: str, limits: Sequence[Bound]
 ) -> Verdict:
     """The verdict for all with what became of it for this one."""
+    if ABSENT in limits:
+        return replace(told, value=value, clips=(*told.clips, ABSENT.reason))
     text = f"{SHARE} {how}: {frac:.0%} of {told.value:z.2f} kW"
     verdict = replace(told, value=frac * told.value, clips=(*told.clips, text))
     if frac == 0.0:  # none of it: by its own limits, if they forbid any
-        verdict = replace(told, clips=told.clips)
+        verdict = told
     verdict = clip(verdict, list(limits))
     if frac == 0.0 and verdict.value != 0.0:
         verdict = verdict.clipped(0.0, text)
