@@ -24,7 +24,7 @@ from bench import forecast_rivals
 from bench.forecast_scores import HORIZONS_S, Score, score
 from models import features
 from models.forecaster import Forecaster
-from models.gru import WEIGHTS
+from models.gru import FORMAT, WEIGHTS
 from models.history import DAY_S, Floats, History, Target
 from models.training.examples import read_sites
 
@@ -53,7 +53,7 @@ def file_of(data: Path, name: str) -> Path:
 
 def fold(data: Path, target: Target, left_out: str) -> Path:
     """Weights trained without a set, from the cache or anew."""
-    folder = CACHE / f"layout{features.LAYOUT}" / f"{target}-without-{left_out}"
+    folder = CACHE / f"{FORMAT}-layout{features.LAYOUT}" / f"{target}-without-{left_out}"
     weights = folder / f"{target}.tflite"
     if weights.exists():
         return weights

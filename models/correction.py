@@ -154,8 +154,3 @@ class Correction:
         solved = np.linalg.solve(full, self._moment[:, :, None])[:, :, 0]
         enough = self._count >= 24 * LEAST_DAYS
         self._rows = np.where(enough[:, None], solved, 0.0)
-
-
-def with_ones(flat: Floats) -> Floats:
-    """The flat inputs in double precision with a column of ones in front."""
-    return np.concatenate([np.ones((len(flat), 1)), flat], axis=1)

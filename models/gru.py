@@ -1,9 +1,12 @@
 """A quantised GRU in a .tflite file, checked against its sidecar .json and run.
 
 The sidecar holds the checksum, shapes, feature layout, quantisation and licences; a pair that does
-not fit is refused, so that no network ever runs on inputs that it was not trained for.
+not fit is refused, so that no network ever runs on inputs that it was not trained for. It also
+holds the linear path beside the GRU, which stays in single precision: int8 cannot say small
+differences of large sums.
 """
 
+import base64
 import hashlib
 import json
 from pathlib import Path
@@ -14,7 +17,7 @@ import numpy as np
 from models import features
 from models.history import Floats, Target
 
-FORMAT = "nanogrid-forecaster-1"
+FORMAT = "nanogrid-forecaster-2"
 WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -33,6 +36,7 @@ class Network:
         self._inputs = {len(detail["shape"]): detail for detail in found}
         self._output = self._interpreter.get_output_details()[0]
         self._check_shapes(path)
+        self._linear = _linear(path, self.card)
 
     def _check_shapes(self, path: Path) -> None:
         wanted = {name: tuple(shape) for name, shape in self.card["shapes"].items()}
@@ -63,6 +67,7 @@ class Network:
         scale, zero = self._output["quantization"]
         if scale:
             answers = (answers - zero) * scale
+        answers += np.einsum("bf,fa->ba", with_ones(given.flat), self._linear)
         return answers.reshape(len(answers), len(features.KNOTS), 3)
 
 
@@ -99,6 +104,34 @@ def read_card(path: Path, target: Target) -> dict[str, Any]:
     if card.get("dtype") not in ("int8", "float32"):
         raise ModelError(f"{sidecar(path)}: dtype = {card.get('dtype')!r}: int8 or float32")
     return card
+
+
+def with_ones(flat: Floats | features.Singles) -> Floats:
+    """The flat inputs in double precision with a column of ones in front."""
+    return np.concatenate([np.ones((len(flat), 1)), flat], axis=1)
+
+
+def told(linear: features.Singles) -> dict[str, str]:
+    """The linear path (1 + F, answers), its first row the bias, as the sidecar tells it."""
+    content = linear.astype("<f4").tobytes()
+    return {
+        "linear": base64.b64encode(content).decode("ascii"),
+        "linear_sha256": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def _linear(path: Path, card: dict[str, Any]) -> Floats:
+    """Read the linear path out of the sidecar."""
+    try:
+        content = base64.b64decode(card["linear"], validate=True)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{sidecar(path)}: linear: base64 expected: {error!r}") from error
+    if hashlib.sha256(content).hexdigest() != card.get("linear_sha256"):
+        raise ModelError(f"{sidecar(path)}: linear_sha256 is not that of linear")
+    (_, inputs), (_, answers) = card["shapes"]["flat"], card["shapes"]["answer"]
+    if len(content) != 4 * (1 + inputs) * answers:
+        raise ModelError(f"{sidecar(path)}: linear: {len(content)} bytes do not fit the shapes")
+    return np.frombuffer(content, "<f4").reshape(1 + inputs, answers).astype(float)
 
 
 def _interpreter(path: Path, sha256: str) -> Any:

@@ -18,7 +18,8 @@ from models import baselines
 from models.baselines import Past
 from models.cleaning import cleaned
 from models.clues import clues
-from models.correction import Correction, Material, Weights, knot_leads, with_ones
+from models.correction import Correction, Material, Weights, knot_leads
+from models.gru import with_ones
 from models.history import DAY_S, Floats, History, Target
 
 Three = tuple[Floats, Floats, Floats]

@@ -79,7 +79,8 @@ HEADER = f"""# Model card: forecasters of PV and load
 
 Written by `nanogrid train`. Each network forecasts 24 h from the last 24 to 48 h and from what the
 site's own last 28 days show (see `models/features.py`, layout {features.LAYOUT}): a GRU over half
-hours and a linear path beside it that starts at the ridge solution; weights and activations int8.
+hours, weights and activations int8, and a linear path beside it that starts at the ridge solution
+and stays in single precision.
 
 **Output.** p50 is trained on the squared error: it is the expected value, which for load lies above
 the median. p10 and p90 are trained on the pinball loss.
@@ -93,5 +94,6 @@ no weather service. The first week of a site is left to simple forecasts. Licenc
 listed per model; the Swiss set (CC BY-SA 4.0) asks for attribution.
 
 **Files.** `<target>.tflite` is what runs; `<target>_float.tflite` is the same network before
-quantisation, for comparison. Each has its description beside it (.json), with checksum and shapes.
+quantisation, for comparison. Each has its description beside it (.json), with checksums, shapes and
+the linear path.
 """

@@ -96,9 +96,16 @@ def fit(model: Any, learn: Examples, check: Examples) -> list[float]:
     return [float(value) for value in history.history["val_loss"]]
 
 
+def linear_path(model: Any) -> np.ndarray:
+    """The trained linear path, (1 + F, 3 knots); the first row is the bias."""
+    kernel, bias = model.get_layer("skip").get_weights()
+    return np.concatenate([bias[None], kernel])
+
+
 def export(model: Any, folder: Path) -> None:
-    """Write a saved model for batches of one, as the converter needs it."""
+    """Write what is beside the linear path, as a saved model for batches of one."""
+    beside = tf.keras.Model(model.inputs, model.get_layer("bend").output)
     sequence = tf.keras.Input(batch_shape=(1, *model.inputs[0].shape[1:]), name="sequence")
     flat = tf.keras.Input(batch_shape=(1, *model.inputs[1].shape[1:]), name="flat")
-    single = tf.keras.Model({"sequence": sequence, "flat": flat}, model([sequence, flat]))
+    single = tf.keras.Model({"sequence": sequence, "flat": flat}, beside([sequence, flat]))
     single.export(str(folder), verbose=False)

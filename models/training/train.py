@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import features
-from models.gru import FORMAT, Network, sidecar
+from models.gru import FORMAT, Network, sidecar, told, with_ones
 from models.history import Floats, HistoryError, Target
 from models.training import card, ridge
 from models.training.examples import Examples, collect
@@ -50,7 +50,8 @@ def train(
     say(f"{len(losses)} epochs, check loss {losses[0]:.4f} -> {min(losses):.4f}")
     out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
-    samples = learn.take(_representative(linear.centre(learn.flat), rng))
+    path = network.linear_path(model)
+    samples = learn.take(_representative(with_ones(learn.flat) @ path[:, ::3], rng))
     with tempfile.TemporaryDirectory() as folder:
         network.export(model, Path(folder) / "saved")
         np.savez(Path(folder) / "samples.npz", sequence=samples.sequence, flat=samples.flat)
@@ -69,14 +70,14 @@ def train(
         },
         "seed": seed,
         "data": card.sources(data, examples.site),
-    }
+    } | told(path)
     compared = check.take(rng.choice(len(check), min(COMPARED, len(check)), replace=False))
     figures = {"ridge": _figures(linear.centre(compared.flat), compared)}
     for dtype, name in (("float32", f"{target}_float"), ("int8", target)):
-        path = out / f"{name}.tflite"
-        described |= {"dtype": dtype, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-        _write(path, described)
-        figures[dtype] = _figures(_centres(path, target, compared), compared)
+        file = out / f"{name}.tflite"
+        described |= {"dtype": dtype, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+        _write(file, described)
+        figures[dtype] = _figures(_centres(file, target, compared), compared)
     described["check_rmse"] = figures
     _write(out / f"{target}.tflite", described)
     card.write(out)

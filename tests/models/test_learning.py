@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from models.correction import Correction, Material, knot_leads, with_ones
+from models.correction import Correction, Material, knot_leads
+from models.gru import with_ones
 from models.history import Floats
 from models.learning import Answer, Band
 
