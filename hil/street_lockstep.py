@@ -88,6 +88,7 @@ def _turns(
         list(pool.map(lambda house, to_s=now_s: house.turn(to_s), houses))
         for wait_s in np.arange(0.0, period_s, post.turn_s).tolist():
             post.carry(street.head.start_utc_s + now_s + wait_s, START_T_S + now_s + wait_s)
+        post.tell(street.head.start_utc_s + now_s, START_T_S + now_s)
         progress(now_s, houses[0].house.observer)
         if speed is not None:
             ahead_s = now_s / speed - (time.monotonic() - began)

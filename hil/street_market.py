@@ -170,5 +170,8 @@ class Post:
                 self.messages += 1
                 answers = self._seats[receiver].agent.receive(outgoing.raw, utc_s, t_s)
                 waiting.extend((receiver, answer) for answer in answers)
+
+    def tell(self, utc_s: float, t_s: float) -> None:
+        """Let every loop know what the market has come to."""
         for seat in self._seats.values():
             seat.tell(utc_s, t_s)
