@@ -1,10 +1,13 @@
 """Kills trading houses at random moments; exit status 1: a trade by half, or a ledger that is bad.
 
-Run as `python -m bench.street_kills [--kills N] [--houses N]`. Five members, each a process with
+Run as `python -m bench.street_kills [--kills N] [--houses N] [--agents]`. Five members, each a process with
 its own key, ledger and connection, trade slots of 10 s over a real Mosquitto. Again and again one
 of them is killed with SIGKILL, half of the times in the seconds between the book and the decisions,
 and started again up to two seconds later. At the end all live for two more slots and some; then
 every ledger is verified, and all are compared with `nanogrid ledger verify`.
+
+With `--agents` the houses are not light members with random orders (`bench.peer`) but the service's
+own trading process, agent and all (`bench.agent_house`).
 """
 
 import random
@@ -64,9 +67,11 @@ class Books:
 class House:
     """A member's process, started again when it was killed."""
 
+    module = "bench.peer"
+
     def __init__(self, box: Folder, port: int, log: Path) -> None:
         self.box = box
-        self._command = [sys.executable, "-m", "bench.peer", str(box.path), str(port)]
+        self._command = [sys.executable, "-m", self.module, str(box.path), str(port)]
         self._log = log
         self.process = self._start()
 
@@ -91,6 +96,12 @@ class House:
         except subprocess.TimeoutExpired:
             self.kill()
             return -1
+
+
+class AgentHouse(House):
+    """The service's own trading process, told of a house that draws or feeds at random."""
+
+    module = "bench.agent_house"
 
 
 def phase(line: Timeline, utc_s: float) -> str:
@@ -161,7 +172,7 @@ def judge(boxes: list[Folder]) -> Books:
 
 
 @contextmanager
-def street(houses: int) -> Iterator[list[House]]:
+def street(houses: int, kind: type[House]) -> Iterator[list[House]]:
     """So many processes, and their broker."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
@@ -169,7 +180,7 @@ def street(houses: int) -> Iterator[list[House]]:
         boxes = settle_in(folder, houses, TIMES)
         made: list[House] = []
         for box in boxes:
-            made.append(House(box, port, folder / "houses.log"))
+            made.append(kind(box, port, folder / "houses.log"))
             stack.callback(made[-1].kill)
         yield made
 
@@ -196,11 +207,12 @@ def kill_again_and_again(living: list[House], kills: int, dice: random.Random) -
 @click.option("--kills", type=click.IntRange(1), default=200, show_default=True)
 @click.option("--houses", type=click.IntRange(2), default=5, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
-def main(kills: int, houses: int, seed: int) -> None:
+@click.option("--agents", is_flag=True, help="The service's trading process, not light members.")
+def main(kills: int, houses: int, seed: int, agents: bool) -> None:
     """Print what became of the trades."""
     dice, slot_s = random.Random(seed), TIMES.timeline().slot_s
     start_s = time.monotonic()
-    with street(houses) as living:
+    with street(houses, AgentHouse if agents else House) as living:
         time.sleep(slot_s)
         phases = kill_again_and_again(living, kills, dice)
         time.sleep(LAST_SLOTS * slot_s + SOON_S)
