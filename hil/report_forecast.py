@@ -14,6 +14,7 @@ from hil.trace import NOWCAST_MINUTES
 
 STEP_S = 900.0
 MINUTE_S = 60.0
+ALIGNED_S = 6.0
 MOST_KEPT = 8
 DARK_FRAC = 0.02  # PV below this share of its highest value is night, and easily foreseen
 
@@ -131,6 +132,8 @@ class Target:
         low, middle, high, age_s = parts
         if low is None or middle is None or high is None or age_s is None:
             return None
+        if minutes == 1 and _is_blurred(age_s):
+            return None
         made = self.series.axis.times - age_s
         truth = self._means_from(made + MINUTE_S * (minutes - 1))
         before = self._means_from(made - MINUTE_S)
@@ -192,6 +195,12 @@ class Target:
         first = scores[0]
         inside = figure(100.0 * first.inside_frac, "%", 0)
         return f"{inside} of the truth inside the band, RMSE {figure(first.rmse_kw, 'kW')}."
+
+
+def _is_blurred(age_s: Floats) -> bool:
+    """Whether nowcasts begin within the truth's minutes, which then tell next from last too ill."""
+    late_s = float(np.nanmedian(age_s % MINUTE_S))
+    return min(late_s, MINUTE_S - late_s) > ALIGNED_S
 
 
 def _skill(error: Floats, persisting: Floats) -> float | None:

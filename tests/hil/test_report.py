@@ -400,7 +400,8 @@ def test_the_nowcast_is_scored_minute_by_minute() -> None:
     ahead = np.interp(times - 20.0 + 5 * 60.0 + 30.0, times + 150.0, pv)  # steps of five minutes
     columns = {"p10_kw": ahead - 0.5, "p50_kw": ahead, "p90_kw": ahead + 0.5}
     made = {f"nowcast5_{name}": list(values) for name, values in columns.items()}
-    made["nowcast5_age_s"] = [20.0] * len(times)
+    made |= {name.replace("5", "1", 1): values for name, values in made.items()}
+    made |= {f"nowcast{minute}_age_s": [20.0] * len(times) for minute in (1, 5)}
     changed = replace(result, controller={**result.controller, **made})
     [found] = [score for score in target(changed, "pv").scores() if "nowcast" in score.name]
     assert found.name == "nowcast, minute 5"
