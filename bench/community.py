@@ -2,7 +2,8 @@
 
 Run as `python -m bench.community [SET:CASE]... [--weeks N] [--rounds N]`. Every slot each house
 forecasts its own day, answers a few rounds of announcements (`control.neighbours`), and puts one
-order into the slot's book; the book is cleared by `control.market` before the slot begins. In the
+order into the slot's book, priced as the trading agent does (`control.order_pricing`); the book is
+cleared by `control.market` before the slot begins. In the
 slot the batteries follow measured load and PV; what differs from the trades is bought and sold
 outside. Nobody sees the future and nobody is the centre.
 
@@ -34,8 +35,9 @@ from bench.community_sets import (
     load_case,
 )
 from control.market import clear
-from control.market_book import Book, Order
+from control.market_book import Book, Order, Side
 from control.neighbours import (
+    LEVELS,
     Agreed,
     Market,
     Outlook,
@@ -46,11 +48,14 @@ from control.neighbours import (
     respond,
     value_of_energy,
 )
+from control.order_pricing import Band, Means, Need, order_steps
 
 FIRST_ROUNDS = 20  # of a week: nobody has announced anything yet
 SIGMA_FACTOR = 2.0  # the spread in which houses take each other's moves, over the forecasts' error
 MOVERS_FRAC = 0.5  # of the houses are taken to move alike: faster than all, without the guarantee
 UNIT = 100_000  # of the market's prices per currency unit
+NO_LIMIT = 1e3  # kWh
+QUANTILE = 1.2816  # standard deviations from the median to the 10 % and 90 % quantiles
 
 
 @dataclass
@@ -106,6 +111,7 @@ class _Week:
             efficiency_frac=ETA,
         )
         self._forecaster = Forecaster(community)
+        self._house_error_kw = self._forecaster.house_error_kw(first)
         self._sigma_kw = SIGMA_FACTOR * self._forecaster.error_kw(first)
         self.began_kwh = np.where(has, START_KWH, LOWEST_KWH)
         self.stored_kwh = self.began_kwh
@@ -120,10 +126,10 @@ class _Week:
         net_kw = self._forecaster.net_kw(slot)
         outlook = self._outlook(slot, len(net_kw))
         announced_kw = self._announced(outlook, net_kw, rounds)
-        assert self._plan_kwh is not None
-        bought_kw, price = self._trade(slot, announced_kw[0])
         market = Market(outlook, announced_kw.sum(axis=1), announced_kw, movers=1.0)
         value = value_of_energy(self._storage, market, net_kw)
+        means = self._means(outlook, value)
+        bought_kw, price = self._trade(slot, announced_kw[0], net_kw[0], means)
         buy, sell = float(outlook.buy_per_kwh[0]), community.feed_in_per_kwh
         measured_kw = community.load_kw[slot] - community.pv_kw[slot]
         change_kwh = follow(
@@ -170,23 +176,56 @@ class _Week:
         self._plan_kwh = plan_kwh
         return announced_kw
 
-    def _trade(self, slot: int, wanted_kw: Floats) -> tuple[Floats, float]:
+    def _means(self, outlook: Outlook, value: Floats) -> list[Means]:
+        """What each house can do in the slot, stored energy valued along its plan."""
+        assert self._plan_kwh is not None
+        storage, step_h = self._storage, self._community.step_h
+        fall, rise = storage.most_kwh(step_h)
+        left_kwh = np.minimum(-fall, self.stored_kwh - storage.lowest_kwh) * ETA
+        room_kwh = np.minimum(rise, storage.highest_kwh - self.stored_kwh) / ETA
+        width_kwh = np.maximum(storage.highest_kwh - storage.lowest_kwh, 1e-9) / (LEVELS - 1)
+        at = np.clip((self._plan_kwh[1] - storage.lowest_kwh) / width_kwh, 1.0, LEVELS - 2.0)
+        rows = []
+        for house in range(self._community.houses):
+            around = at[house] + np.array([-1.0, 1.0])
+            below, above = np.interp(around, np.arange(LEVELS), value[:, house])
+            per_kwh = max(0.0, float(below - above) / (2.0 * float(width_kwh[house])))
+            rows.append(
+                Means(
+                    load_kwh=NO_LIMIT,  # bought energy may be stored here
+                    charge_kwh=max(0.0, float(room_kwh[house])),
+                    discharge_kwh=max(0.0, float(left_kwh[house])),
+                    import_kwh=NO_LIMIT,
+                    export_kwh=NO_LIMIT,
+                    buy_per_kwh=float(outlook.buy_per_kwh[0]),
+                    sell_per_kwh=float(outlook.sell_per_kwh[0]),
+                    charging_per_kwh=per_kwh * ETA,
+                    discharging_per_kwh=per_kwh / ETA,
+                )
+            )
+        return rows
+
+    def _trade(
+        self, slot: int, planned_kw: Floats, net_kw: Floats, means: list[Means]
+    ) -> tuple[Floats, float]:
         """Power bought (> 0) and sold by each house, and the price that buyers pay."""
         community = self._community
         floor = round(UNIT * community.feed_in_per_kwh)
         ceiling = round(UNIT * community.retail_per_kwh[slot])
+        band = Band(floor, ceiling, 10**9, 10**9)
         names = [f"house-{house:02}" for house in range(community.houses)]
-        wanted_wh = np.rint(1000.0 * community.step_h * wanted_kw).astype(int)
-        orders = tuple(
-            Order(name, "buy", ((ceiling, int(wh)),))
-            if wh > 0
-            else Order(name, "sell", ((floor, int(-wh)),))
-            for name, wh in zip(names, wanted_wh, strict=True)
-            if wh != 0
-        )
+        orders = []
+        for house, name in enumerate(names):
+            middle_kw, wide_kw = net_kw[house], QUANTILE * self._house_error_kw[house]
+            ends_kw = (middle_kw - wide_kw, middle_kw, middle_kw + wide_kw)
+            need = Need(*(community.step_h * float(kw) for kw in ends_kw))
+            side: Side = "buy" if planned_kw[house] > 0 else "sell"
+            steps = order_steps(side, need, means[house], band)
+            if steps:
+                orders.append(Order(name, side, steps))
         seed = slot.to_bytes(32, "big")
         fee = round(UNIT * FEE_PER_KWH)
-        clearing = clear(Book(slot, seed, fee, floor, ceiling, orders))
+        clearing = clear(Book(slot, seed, fee, floor, ceiling, tuple(orders)))
         bought_kw = np.zeros(community.houses)
         for trade in clearing.trades:
             power_kw = trade.wh / 1000.0 / community.step_h
