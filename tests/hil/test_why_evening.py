@@ -232,7 +232,7 @@ CLIPS: dict[str, Check] = {
         and f.net_kw - f.wanted > 0.9 * f.site.generator.rated_kw
     ),
     r"ceiling of the state of charge (\d+)%": lambda f, m: (
-        f.wanted < 0 and charges_to(f, int(m[1]) / 100.0) <= -f.wanted
+        charged_at_most(f) > 0 and charges_to(f, int(m[1]) / 100.0) <= charged_at_most(f)
     ),
     r"floor of the state of charge (\d+)%": lambda f, m: (
         f.wanted > 0 and near(f.soc_frac, int(m[1]) / 100.0, 0.03)
@@ -278,6 +278,11 @@ def least_kw(f: Facts) -> float:
 def pv_or(f: Facts, generator_kw: float) -> float:
     """What the generator would carry: with the battery as wanted, or with all PV as wanted."""
     return generator_kw if f.wanted < ALL_PV_KW else f.net_kw + f.pv_kw - f.wanted
+
+
+def charged_at_most(f: Facts) -> float:
+    """What was wanted, or the more that an export limit has made of it before the ceiling."""
+    return max(0.0, -f.wanted, -(f.after or 0.0))
 
 
 def charges_to(f: Facts, ceiling_frac: float) -> float:
