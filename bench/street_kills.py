@@ -1,10 +1,10 @@
 """Kills trading houses at random moments; exit status 1: a trade by half, or a ledger that is bad.
 
-Run as `python -m bench.street_kills [--kills N] [--houses N] [--agents]`. Five members, each a process with
-its own key, ledger and connection, trade slots of 10 s over a real Mosquitto. Again and again one
-of them is killed with SIGKILL, half of the times in the seconds between the book and the decisions,
-and started again up to two seconds later. At the end all live for two more slots and some; then
-every ledger is verified, and all are compared with `nanogrid ledger verify`.
+Run as `python -m bench.street_kills [--kills N] [--houses N] [--agents]`. Five members, each a
+process with its own key, ledger and connection, trade slots of 10 s over a real Mosquitto. Again
+and again one of them is killed with SIGKILL, half of the times in the seconds between the book and
+the decisions, and started again up to two seconds later. At the end all live for two more slots
+and some; then every ledger is verified, and all are compared with `nanogrid ledger verify`.
 
 With `--agents` the houses are not light members with random orders (`bench.peer`) but the service's
 own trading process, agent and all (`bench.agent_house`).
