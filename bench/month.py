@@ -78,6 +78,8 @@ def _columns(result: Result) -> Columns:
     totals = ("unserved_kwh", "fuel_l", "generator_starts", "limit_violations", "cycles")
     for name in totals:
         found[f"nanogrid.total.{name}"] = [_number(result.summary, name)]
+    for limit, count in result.violations.items():
+        found[f"nanogrid.total.{limit}"] = [float(count)]
     names = ("unserved_rule_based_kwh", "fuel_rule_based_l", "generator_starts_rule_based")
     for name, key in zip(totals, names, strict=False):
         found[f"rules.total.{name}"] = [_number(result.summary, key)]
