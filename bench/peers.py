@@ -36,7 +36,6 @@ from rich.table import Table
 
 from bench.kills_supervisor import broker
 from bench.peer import Peer, community
-from control.trading_records import Pact
 from firmware.config_operation import Mqtt
 from firmware.trading.identity import Identity
 from firmware.trading.ledger import Ledger
@@ -66,6 +65,7 @@ SHORT = Times(
 TIMES = {  # by the smallest size that they are for
     0: SHORT,
     50: Times(**{name: 4 * ms for name, ms in SHORT}),
+    101: Times(**{name: 24 * ms for name, ms in SHORT}),
     500: Times(
         slot_ms=900_000,
         gate_ms=720_000,
@@ -80,7 +80,7 @@ TIMES = {  # by the smallest size that they are for
         retry_ms=30_000,
     ),
 }
-TICKS_S = {0: 0.01, 50: 0.05, 500: 1.0}  # how often members look what is due
+TICKS_S = {0: 0.01, 50: 0.05, 101: 0.25, 500: 1.0}  # how often members look what is due
 TASKS = ("place", "order", "propose", "book", "clear", "vote", "decide")
 COLUMNS = (
     "members",
@@ -203,14 +203,10 @@ class MeasuredPeer(Peer):
             "pacts": pacts,
         }
 
-    def _pacts(self, epoch: int) -> Iterable[tuple[str, int, str, str, str, str]]:
+    def _pacts(self, epoch: int) -> Iterable[tuple[str, int, str, str, str]]:
         states = self.member.trader.commitments.of_epoch(epoch)
         for pact, state in states.items():
-            yield pact.id, epoch, pact.voter, pact.decider, state.value, _side(pact)
-
-
-def _side(pact: Pact) -> str:
-    return f"{pact.buyer} buys {pact.wh} Wh"
+            yield pact.id, epoch, pact.voter, pact.decider, state.value
 
 
 # --- a process with some members -----------------------------------------------------------------
@@ -298,7 +294,7 @@ def latencies_ms(
     first = {epoch: document.rules(epoch).proposers(epoch)[0] for epoch in epochs}
     found, bound, committed = [], set(), set()
     for report in reports:
-        for name, epoch, voter, decider, state, _ in report["pacts"]:
+        for name, epoch, voter, decider, state in report["pacts"]:
             bound.add(name)
             if state != "committed" or report["peer"] != voter:
                 continue
@@ -344,7 +340,6 @@ def row(size: int, slots: int) -> list[str]:
     refused = sum((Counter(report["refused"]) for report in reports), Counter[str]())
     if dropped or refused:
         Console(stderr=True).print(f"{size}: dropped {dropped}, refused {dict(refused)}")
-    Console(stderr=True).print(f"{size}: {dict(sorted(total.items()))}")
     return [
         f"{size:,}",
         str(processes),
