@@ -23,7 +23,7 @@ def verdict(*proposals: Proposal) -> Verdict:
 
 
 def test_the_order_of_the_levels_is_that_of_the_design() -> None:
-    names = "safety, grid operator, local operator, supervisor, trades, plan, rules"
+    names = "safety, grid operator, local operator, supervisor, committed trades, plan, rules"
     assert ", ".join(level.title for level in sorted(Level, reverse=True)) == names
 
 
