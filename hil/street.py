@@ -36,7 +36,7 @@ class StreetHead(Head):
         None, ge=0.05, le=60, description="Of all loops; none: each site's own."
     )
     max_kw: float = Field(20.0, gt=0, le=1000, description="A house's most, traded in a slot.")
-    strategy: Strategy = Field("neighbours", description="How `nanogrid hil street` plans storage.")
+    strategy: Strategy = Field("neighbours", description="Of `nanogrid hil street` alone.")
 
 
 class House(Table):

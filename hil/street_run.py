@@ -13,6 +13,7 @@ import numpy as np
 from hil.progress import Glance
 from hil.report_street import write_street_report
 from hil.run import Speed, write_house
+from hil.scenario import ScenarioError
 from hil.street import LoadedStreet
 from hil.street_given import Past, read_street
 from hil.street_house import RanHouse
@@ -69,6 +70,7 @@ def run_street(
 
     Raises ScenarioError, BrokerError, LiveError, FolderError, LedgerError and OSError.
     """
+    _agents_plan(street)
     began = time.monotonic()
     folders = {name: folder / name for name in street.houses}
     for path in folders.values():
@@ -88,6 +90,14 @@ def run_street(
     summary = _summed(result, houses) | {"wall_s": time.monotonic() - began}
     write(result, summary, folder)
     return summary
+
+
+def _agents_plan(street: LoadedStreet) -> None:
+    """Raises ScenarioError where the file has somebody else plan than the houses' agents."""
+    if street.head.strategy != "neighbours":
+        said = f"street.strategy = {street.head.strategy!r}: must be 'neighbours'"
+        where = "in nanogrid hil run, or play it with nanogrid hil street"
+        raise ScenarioError([f"{street.path}: {said} {where}"])
 
 
 def _clear(folder: Path) -> None:

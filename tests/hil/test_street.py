@@ -199,6 +199,16 @@ def test_two_days_by_slots(tmp_path: Path, strategy: str) -> None:
     assert 'id="traded-by-day"' in page
 
 
+def test_where_agents_plan_another_strategy_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "street.toml"
+    file.write_text(STREET.replace("slot_s", 'strategy = "qayyum2023"\nslot_s'))
+    refused = CliRunner().invoke(hil, ["run", str(file), "--report", str(tmp_path / "out")])
+    said = "street.strategy = 'qayyum2023': must be 'neighbours' in nanogrid hil run"
+    assert refused.exit_code == 2
+    assert refused.stderr == f"{file}: {said}, or play it with nanogrid hil street\n"
+    assert not (tmp_path / "out" / "home").exists()
+
+
 def test_slots_fit_a_day_and_know_a_week(tmp_path: Path) -> None:
     for wrong, said in (
         (SLOTS.replace("slot_s = 3600", "slot_s = 1000"), "slot_s = 1000"),
