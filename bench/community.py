@@ -21,7 +21,6 @@ from rich.progress import Progress
 from rich.table import Table
 
 from bench.community_bound import bound, rule_cost
-from bench.community_forecast import Forecaster
 from bench.community_sets import (
     CAPACITY_KWH,
     CASES,
@@ -42,17 +41,13 @@ from control.neighbours import (
     Market,
     Outlook,
     Storage,
-    announcement,
     follow,
-    keep_within_reach,
-    respond,
     value_of_energy,
 )
 from control.order_pricing import Band, Means, Need, order_steps
+from hil.street_forecast import Forecaster
+from hil.street_rounds import SIGMA_FACTOR, Rounds
 
-FIRST_ROUNDS = 20  # of a week: nobody has announced anything yet
-SIGMA_FACTOR = 2.0  # the spread in which houses take each other's moves, over the forecasts' error
-MOVERS_FRAC = 0.5  # of the houses are taken to move alike: faster than all, without the guarantee
 UNIT = 100_000  # of the market's prices per currency unit
 NO_LIMIT = 1e3  # kWh
 QUANTILE = 1.2816  # standard deviations from the median to the 10 % and 90 % quantiles
@@ -82,9 +77,9 @@ def play(community: Community, weeks: int | None, rounds: int, progress: Progres
     chosen = community.weeks[:weeks]
     task = progress.add_task(community.name, total=sum(last - first for first, last in chosen))
     for first, last in chosen:
-        week = _Week(community, first)
+        week = _Week(community, first, rounds)
         for slot in range(first, last):
-            week.step(slot, rounds)
+            week.step(slot)
             progress.advance(task)
         left = community.energy_value_per_kwh * (week.stored_kwh - week.began_kwh)
         result.cost += week.cost - float(left.sum())
@@ -100,7 +95,7 @@ def play(community: Community, weeks: int | None, rounds: int, progress: Progres
 class _Week:
     """One week of a street, slot by slot."""
 
-    def __init__(self, community: Community, first: int) -> None:
+    def __init__(self, community: Community, first: int, rounds: int) -> None:
         self._community = community
         has = np.array(community.batteries)
         self._storage = Storage(
@@ -110,25 +105,26 @@ class _Week:
             discharge_max_kw=np.where(has, POWER_KW, 0.0),
             efficiency_frac=ETA,
         )
-        self._forecaster = Forecaster(community)
+        self._forecaster = Forecaster(community.load_kw, community.pv_kw, community.step_h)
         self._house_error_kw = self._forecaster.house_error_kw(first)
         self._sigma_kw = SIGMA_FACTOR * self._forecaster.error_kw(first)
         self.began_kwh = np.where(has, START_KWH, LOWEST_KWH)
         self.stored_kwh = self.began_kwh
-        self._plan_kwh: Floats | None = None
+        self._rounds = Rounds(self._storage, rounds)
         self.cost = self.traded_kwh = 0.0
         self.bills = np.zeros(community.houses)
         self.without = np.zeros(community.houses)  # the same power, all of it traded outside
 
-    def step(self, slot: int, rounds: int) -> None:
+    def step(self, slot: int) -> None:
         """Plan, trade, live through one slot."""
         community = self._community
         net_kw = self._forecaster.net_kw(slot)
         outlook = self._outlook(slot, len(net_kw))
-        announced_kw = self._announced(outlook, net_kw, rounds)
+        answer = self._rounds.agreed(outlook, net_kw, self.stored_kwh)
+        announced_kw = answer.drawn_kw
         market = Market(outlook, announced_kw.sum(axis=1), announced_kw, movers=1.0)
         value = value_of_energy(self._storage, market, net_kw)
-        means = self._means(outlook, value)
+        means = self._means(outlook, value, answer.stored_kwh)
         bought_kw, price = self._trade(slot, announced_kw[0], net_kw[0], means)
         buy, sell = float(outlook.buy_per_kwh[0]), community.feed_in_per_kwh
         measured_kw = community.load_kw[slot] - community.pv_kw[slot]
@@ -156,35 +152,14 @@ class _Week:
             energy_value_per_kwh=self._community.energy_value_per_kwh,
         )
 
-    def _announced(self, outlook: Outlook, net_kw: Floats, rounds: int) -> Floats:
-        """The rounds: all answer what all announced last, a little ahead of where it was going."""
-        storage, houses = self._storage, self._community.houses
-        plan_kwh = None
-        announced_kw = net_kw
-        if self._plan_kwh is not None:
-            shifted = np.vstack([self._plan_kwh[1:], self._plan_kwh[-1:]])
-            plan_kwh = keep_within_reach(storage, outlook.step_h, self.stored_kwh, shifted)
-            announced_kw = announcement(storage, outlook.step_h, net_kw, plan_kwh)
-        before_kw = announced_kw
-        for number in range(rounds if self._plan_kwh is not None else FIRST_ROUNDS):
-            ahead_kw = announced_kw + number / (number + 3) * (announced_kw - before_kw)
-            movers = max(1.0, MOVERS_FRAC * houses)
-            market = Market(outlook, ahead_kw.sum(axis=1), ahead_kw, movers)
-            answer = respond(storage, market, net_kw, self.stored_kwh, plan_kwh)
-            before_kw, announced_kw = announced_kw, answer.drawn_kw
-            plan_kwh = answer.stored_kwh
-        self._plan_kwh = plan_kwh
-        return announced_kw
-
-    def _means(self, outlook: Outlook, value: Floats) -> list[Means]:
+    def _means(self, outlook: Outlook, value: Floats, plan_kwh: Floats) -> list[Means]:
         """What each house can do in the slot, stored energy valued along its plan."""
-        assert self._plan_kwh is not None
         storage, step_h = self._storage, self._community.step_h
         fall, rise = storage.most_kwh(step_h)
         left_kwh = np.minimum(-fall, self.stored_kwh - storage.lowest_kwh) * ETA
         room_kwh = np.minimum(rise, storage.highest_kwh - self.stored_kwh) / ETA
         width_kwh = np.maximum(storage.highest_kwh - storage.lowest_kwh, 1e-9) / (LEVELS - 1)
-        at = np.clip((self._plan_kwh[1] - storage.lowest_kwh) / width_kwh, 1.0, LEVELS - 2.0)
+        at = np.clip((plan_kwh[1] - storage.lowest_kwh) / width_kwh, 1.0, LEVELS - 2.0)
         rows = []
         for house in range(self._community.houses):
             around = at[house] + np.array([-1.0, 1.0])
@@ -250,7 +225,13 @@ class _Week:
 @click.command()
 @click.argument("cases", nargs=-1)
 @click.option("--weeks", type=click.IntRange(1), help="Only the first so many.")
-@click.option("--rounds", default=3, show_default=True, help="Announcements per house and slot.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Announcements per house and slot.",
+)
 def main(cases: tuple[str, ...], weeks: int | None, rounds: int) -> None:
     """Play CASES (such as fontana5:tou_fit05; default: all) and print the table."""
     table = Table("case", "cost", "alone", "bound", "share of gain", "traded", "worst house")

@@ -1,5 +1,7 @@
 """What each house of a street expects of the next day: clock-time means, corrected by now."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from hil.street_result import Floats
@@ -39,11 +41,19 @@ class Forecaster:
 
     def error_kw(self, slot: int) -> Floats:
         """Error of the street's balance by how far ahead, (slots of a day,), seen before `slot`."""
-        day = self._day
-        truth_kw = (self._load_kw - self._pv_kw).sum(axis=1)
+        together = [np.square(error.sum(axis=1)) for error in self._errors_kw(slot)]
+        return np.asarray(np.maximum(LEAST_ERROR_KW, np.sqrt(np.mean(together, axis=0))))
+
+    def house_error_kw(self, slot: int) -> Floats:
+        """Error of each house's next slot, (houses,), as seen before `slot`."""
+        next_slot = [np.square(error[0]) for error in self._errors_kw(slot)]
+        return np.asarray(np.sqrt(np.mean(next_slot, axis=0)))
+
+    def _errors_kw(self, slot: int) -> Iterator[Floats]:
+        """Errors of load less PV of earlier forecasts, (slots of a day, houses) each."""
+        day, truth_kw = self._day, self._load_kw - self._pv_kw
         begun = range(max(2 * day, slot - LEARNT_DAYS * day), slot - day, max(1, day // 24))
-        errors = [truth_kw[t : t + day] - self.net_kw(t).sum(axis=1) for t in begun]
-        return np.asarray(np.maximum(LEAST_ERROR_KW, np.sqrt(np.mean(np.square(errors), axis=0))))
+        return (truth_kw[t : t + day] - self.net_kw(t) for t in begun)
 
 
 def _means(series_kw: Floats, day: int) -> Floats:

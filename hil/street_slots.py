@@ -12,24 +12,14 @@ import numpy as np
 
 from control.market import clear
 from control.market_book import Book, Order
-from control.neighbours import (
-    Agreed,
-    Market,
-    Outlook,
-    announcement,
-    follow,
-    keep_within_reach,
-    respond,
-    value_of_energy,
-)
+from control.neighbours import Agreed, Market, Outlook, follow, value_of_energy
 from hil.street_forecast import Forecaster
 from hil.street_given import Past
 from hil.street_references import settled
 from hil.street_result import Floats, Given, Outcome
+from hil.street_rounds import SIGMA_FACTOR, Rounds
 
-ROUNDS, FIRST_ROUNDS = 3, 20  # at first nobody has announced anything yet
-SIGMA_FACTOR = 2.0  # the spread in which houses take each other's moves, over the forecasts' error
-MOVERS_FRAC = 0.5  # of the houses are taken to move alike
+ROUNDS = 3
 UNIT = 100_000  # of the market's prices per currency unit
 TITLE = "Trade, planned storage"
 
@@ -52,7 +42,7 @@ class _Street:
         self._forecaster = Forecaster(load_kw, pv_kw, given.step_h)
         self._sigma_kw = SIGMA_FACTOR * self._forecaster.error_kw(self._before)
         self._stored_kwh = given.stored_kwh
-        self._plan_kwh: Floats | None = None
+        self._rounds = Rounds(given.storage, ROUNDS)
         self.battery_kw = np.zeros_like(given.load_kw)
         self.bought_kwh = np.zeros_like(given.load_kw)
         self.price_per_kwh = np.full(given.slots, np.nan)
@@ -62,7 +52,7 @@ class _Street:
         given, storage, step_h = self._given, self._given.storage, self._given.step_h
         net_kw = self._forecaster.net_kw(self._before + slot)
         outlook = self._outlook(slot, len(net_kw))
-        announced_kw = self._announced(outlook, net_kw)
+        announced_kw = self._rounds.agreed(outlook, net_kw, self._stored_kwh).drawn_kw
         bought_kwh, price = self._trade(slot, announced_kw[0])
         market = Market(outlook, announced_kw.sum(axis=1), announced_kw, movers=1.0)
         change_kwh = follow(
@@ -90,25 +80,6 @@ class _Street:
             fee_per_kwh=given.fee_per_kwh,
             energy_value_per_kwh=given.energy_value_per_kwh,
         )
-
-    def _announced(self, outlook: Outlook, net_kw: Floats) -> Floats:
-        """The rounds: all answer what all announced last, a little ahead of where it was going."""
-        storage, rounds = self._given.storage, FIRST_ROUNDS
-        plan_kwh, announced_kw = None, net_kw
-        if self._plan_kwh is not None:
-            shifted = np.vstack([self._plan_kwh[1:], self._plan_kwh[-1:]])
-            plan_kwh = keep_within_reach(storage, outlook.step_h, self._stored_kwh, shifted)
-            announced_kw = announcement(storage, outlook.step_h, net_kw, plan_kwh)
-            rounds = ROUNDS
-        before_kw = announced_kw
-        movers = max(1.0, MOVERS_FRAC * len(self._given.names))
-        for number in range(rounds):
-            ahead_kw = announced_kw + number / (number + 3) * (announced_kw - before_kw)
-            market = Market(outlook, ahead_kw.sum(axis=1), ahead_kw, movers)
-            answer = respond(storage, market, net_kw, self._stored_kwh, plan_kwh)
-            before_kw, announced_kw, plan_kwh = announced_kw, answer.drawn_kw, answer.stored_kwh
-        self._plan_kwh = plan_kwh
-        return announced_kw
 
     def _trade(self, slot: int, wanted_kw: Floats) -> tuple[Floats, float]:
         """Energy bought (> 0) and sold by each house, kWh, and the price that buyers pay."""
