@@ -1,6 +1,7 @@
 """What the loop knows of the neighbours: the market as last heard, and trades on its own clock."""
 
 import math
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -11,8 +12,10 @@ from firmware.config import Site
 SLOT_MAX_S = 86_400.0
 AHEAD_MAX_S = 2 * SLOT_MAX_S  # of everything the market says
 MOST_TRADES = 8
+MOST_OVER = 200
 MOST_PRICES = 2000
 MOST_PRICE = 1e4  # per kWh
+MOST_WH = 10**9
 LIMIT_SLACK_FRAC = 0.01
 
 
@@ -54,6 +57,7 @@ class Neighbourhood:
         self._most_kw = (grid.export_max_kw, grid.import_max_kw) if grid else (0.0, 0.0)
         self._said = Said()
         self._traded: dict[int, tuple[Trade, Delivery]] = {}  # by epoch
+        self._over: deque[int] = deque(maxlen=MOST_OVER)  # epochs that were traded
         self._last: Trade | None = None
         self._bought_wh = self._sold_wh = 0
         self._latest = NOBODY
@@ -62,12 +66,15 @@ class Neighbourhood:
         """Go by this from now on, at the same moment by both clocks; what is wrong with it, if so.
 
         A trade gets its place on the loop's clock when it is heard of first: whatever the wall
-        clock does later, it stays there.
+        clock does later, it stays there, and what is over stays over.
         """
         if nonsense := _nonsense(said.market, utc_s, self._most_kw):
             return nonsense
+        trades = [trade for trade in said.market.trades if trade.epoch not in self._over]
+        if len(self._traded.keys() | {trade.epoch for trade in trades}) > MOST_TRADES:
+            return "too many trades"
         self._said = said
-        for trade in said.market.trades:
+        for trade in trades:
             known = self._traded.get(trade.epoch)
             if known is None or known[0] != trade:
                 self._count(trade, known[0] if known else None)
@@ -86,6 +93,7 @@ class Neighbourhood:
 
     def latest(self, utc_s: float, t_s: float, hindrance: str = "") -> Neighbours:
         """What holds now; the same object while nothing changes."""
+        self._over.extend(e for e, item in self._traded.items() if t_s >= item[1].until_t_s)
         self._traded = {e: item for e, item in self._traded.items() if t_s < item[1].until_t_s}
         market = self._said.market
         if utc_s >= market.expires_utc_s:
@@ -149,6 +157,8 @@ def _wrong(trade: Trade, utc_s: float, most_kw: tuple[float, float]) -> str:
         return "a trade's times"
     if not _are_prices((trade.price_per_kwh,)):
         return "a trade's price"
+    if abs(trade.net_wh) > MOST_WH:
+        return "a trade's energy"
     sold_kw, bought_kw = (kw * (1.0 + LIMIT_SLACK_FRAC) for kw in most_kw)
     if not -sold_kw <= trade.bought_kw <= bought_kw:
         return f"a trade of {trade.bought_kw:.2f} kW, beyond the connection's limits"

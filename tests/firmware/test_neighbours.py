@@ -71,6 +71,25 @@ def test_more_of_the_same_slot_replaces_what_was_known_of_it(held: Neighbourhood
     assert (now.bought_wh, now.sold_wh) == (300, 250)
 
 
+@pytest.mark.parametrize("clock_off_s", [0.0, -SLOT_S])
+def test_a_trade_that_is_over_stays_over(held: Neighbourhood, clock_off_s: float) -> None:
+    """An answer comes late, or the wall clock went back and the market begins the slot again."""
+    latest(held, SLOT_S)
+    known = replace(MARKET, trades=(SOLD,))
+    assert held.take(Said(known), NOW_UTC_S + SLOT_S + clock_off_s, NOW_S + SLOT_S) == ""
+    now = latest(held, SLOT_S + 1.0, clock_off_s)
+    assert [delivery.from_t_s for delivery in now.deliveries] == [NOW_S + SLOT_S]
+    assert (now.bought_wh, now.sold_wh) == (300, 200)
+    assert now.last == NEXT
+
+
+def test_no_more_trades_are_held_than_a_market_may_have(held: Neighbourhood) -> None:
+    others = tuple(replace(SOLD, epoch=number) for number in range(20, 28))
+    wrong = held.take(Said(replace(MARKET, trades=others)), NOW_UTC_S, NOW_S)
+    assert wrong == "too many trades"
+    assert len(held.deliveries) == 2
+
+
 def test_what_is_old_is_not_used_but_trades_are_kept_to(held: Neighbourhood) -> None:
     now = latest(held, 61.0)
     assert now.market.interest_frac == 0.0
@@ -99,7 +118,8 @@ def test_what_is_old_is_not_used_but_trades_are_kept_to(held: Neighbourhood) -> 
         ({"trades": (replace(SOLD, from_utc_s=0.0, until_utc_s=900.0),)}, "a trade's times"),
         ({"trades": (replace(SOLD, price_per_kwh=math.inf),)}, "a trade's price"),
         ({"trades": (replace(SOLD, net_wh=-90_000),)}, "a trade of -360.00 kW, beyond"),
-        ({"trades": (replace(SOLD, net_wh=10**300),)}, "beyond the connection's limits"),
+        ({"trades": (replace(SOLD, net_wh=10**300),)}, "a trade's energy"),
+        ({"trades": (replace(SOLD, net_wh=10**400),)}, "a trade's energy"),
         ({"trades": (SOLD,) * 9}, "too much of it"),
     ],
 )
