@@ -221,8 +221,9 @@ def serve(requests: TextIO, answers: TextIO) -> None:
 
 
 def _read(requests: TextIO, questions: "queue.Queue[Question | None]") -> None:
-    for line in requests:
-        questions.put(json.loads(line))
+    with contextlib.suppress(ValueError):  # broken off: who asks was killed while it wrote
+        for line in requests:
+            questions.put(json.loads(line))
     questions.put(None)
 
 

@@ -1,5 +1,8 @@
 """The trading process: when it trades, which document it follows, what stops it."""
 
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -117,6 +120,14 @@ def test_a_box_that_was_taken_out_says_so(start: Start, tmp_path: Path) -> None:
     turned(ann, until=lambda: ask(ann).connected)
     does(tmp_path / "ann", "remove", Folder(tmp_path / "ann").identity().peer)
     turned(ann, until=lambda: "no member" in ask(ann).market.problem)
+
+
+def test_a_question_that_breaks_off_is_the_end(site: Site) -> None:
+    """Who asks was killed while it wrote: nobody will ask or read again."""
+    hello = {"site": site.model_dump(mode="json", by_alias=True), "nice": 0}
+    lines = f'{json.dumps(hello)}\n{{"id": 1, "glance": ['
+    command = (sys.executable, "-m", "firmware.trader")
+    subprocess.run(command, input=lines.encode(), check=True, capture_output=True, timeout=60.0)
 
 
 def test_without_a_broker_it_says_so(start: Start, tmp_path: Path, broker: Broker) -> None:
