@@ -93,25 +93,25 @@ def read_minutes(path: Path, count: int) -> list[Minute]:
 
 def read_sparse_means(
     path: Path, step_s: int, least: int, count: int
-) -> list[tuple[int, float | None, float | None]]:
-    """Start and means of PV and load of the last `count` steps of the forecasters' grid.
+) -> Iterator[tuple[int, float | None, float | None]]:
+    """Yield start and means of PV and load of the last `count` steps of the forecasters' grid.
 
     Oldest first; steps without a minute are left out, a mean of fewer than `least` is None, and PV
     counts as in `read_minutes`. The database does the sums: a year is half a million minutes.
     Raises StoreError.
     """
     query = (
-        "SELECT start_utc_s / :step * :step AS slot, "
+        "SELECT * FROM (SELECT start_utc_s / :step * :step AS slot, "
         "CASE WHEN count(pv) >= :least THEN avg(pv) END, "
         "CASE WHEN count(load) >= :least THEN avg(load) END "
         "FROM (SELECT start_utc_s, load_kw AS load, "
         "CASE WHEN curtailed_frac > 0 THEN NULL ELSE pv_kw END AS pv FROM minute) "
-        "GROUP BY slot ORDER BY slot DESC LIMIT :count"
+        "GROUP BY slot ORDER BY slot DESC LIMIT :count) ORDER BY slot"
     )
     limits = {"step": step_s, "least": least, "count": count}
     with closing(connect_to_read(path)) as connection:
-        found = [(int(s), pv, load) for s, pv, load in _rows(path, connection, query, limits)]
-    return found[::-1]
+        for slot, pv_kw, load_kw in _rows(path, connection, query, limits):
+            yield int(slot), pv_kw, load_kw
 
 
 def read_events(path: Path, since_s: float | None) -> Iterator[LoggedEvent]:

@@ -41,17 +41,18 @@ from firmware.store_schema import StoreError
 from firmware.tariff import Tariff
 from firmware.traded_day import beside_neighbours, with_traded
 from models.forecaster import Forecaster
-from models.history import DAY_S, History, HistoryError, Target, read_history
+from models.history import DAY_S, Floats, History, HistoryError, Target, read_history
 
 GRID_S = 900  # the forecasters' grid
 KEEP_DAYS = 400  # learning on site looks back so far; so much a store keeps by default
-KEEP_SLOTS = KEEP_DAYS * DAY_S // GRID_S
+PER_DAY = DAY_S // GRID_S
+KEEP_SLOTS = KEEP_DAYS * PER_DAY
 MIN_MINUTES = 8  # of a quarter of an hour, for its mean to count
 TARGETS: tuple[Target, ...] = ("pv", "load")
 
 
 class Past:
-    """One quantity's past on the forecasters' grid: the quarters of an hour that came in last.
+    """One quantity's past on the forecasters' grid, by UTC days: those that came in last.
 
     What is dropped depends on how much there is, not on the time: a wall clock that is wrong for a
     while does not cost the past.
@@ -59,13 +60,13 @@ class Past:
 
     def __init__(self, history: History | None) -> None:
         """Start from a measured history, or from nothing."""
-        self._means: dict[int, float] = {}
+        self._days: dict[int, Floats] = {}  # means of each, NaN where unknown
         self._open: dict[int, list[float]] = {}
         if history is not None:
-            first = max(0, len(history.values) - KEEP_SLOTS)
-            for index, value in enumerate(history.values[first:], start=first):
+            starts_utc_s = history.start_utc_s + GRID_S * np.arange(len(history.values))
+            for slot, value in zip(starts_utc_s.tolist(), history.values, strict=True):
                 if np.isfinite(value):
-                    self._means[history.start_utc_s + index * GRID_S] = float(value)
+                    self.know(slot, float(value))
 
     def add(self, minute_utc_s: int, value_kw: float | None) -> None:
         """Add one minute's mean."""
@@ -81,20 +82,22 @@ class Past:
 
     def know(self, slot_utc_s: int, mean_kw: float) -> None:
         """Take over the mean of a whole quarter of an hour."""
-        self._means[slot_utc_s] = mean_kw
-        while len(self._means) > KEEP_SLOTS:
-            del self._means[next(iter(self._means))]
+        day, second = divmod(slot_utc_s, DAY_S)
+        if day not in self._days:
+            self._days[day] = np.full(PER_DAY, np.nan)
+        self._days[day][second // GRID_S] = mean_kw
+        while len(self._days) > KEEP_DAYS + 1:  # of which today has only begun
+            del self._days[next(iter(self._days))]
 
     def history(self, now_utc_s: float) -> History:
         """The last weeks up to the quarter of an hour that is not over yet."""
-        start = (int(now_utc_s) // GRID_S - KEEP_SLOTS) * GRID_S
-        count = len(self._means)
-        index = (np.fromiter(self._means, np.int64, count) - start) // GRID_S
-        known = np.fromiter(self._means.values(), np.float64, count)
-        inside = (index >= 0) & (index < KEEP_SLOTS)
-        values = np.full(KEEP_SLOTS, np.nan)
-        values[index[inside]] = known[inside]
-        return History(start, GRID_S, values)
+        end = int(now_utc_s) // GRID_S * GRID_S
+        today = end // DAY_S
+        unknown = np.full(PER_DAY, np.nan)
+        days = [self._days.get(day, unknown) for day in range(today - KEEP_DAYS, today + 1)]
+        begun = end % DAY_S // GRID_S
+        values = np.concatenate(days)[begun : begun + KEEP_SLOTS]
+        return History(end - KEEP_DAYS * DAY_S, GRID_S, values)
 
 
 class Worker:
@@ -176,15 +179,15 @@ class Worker:
             return
         try:
             last = read_minutes(Path(path), GRID_S // MINUTE_S)
+            open_utc_s = last[-1].start_utc_s // GRID_S * GRID_S if last else 0
             means = read_sparse_means(Path(path), GRID_S, MIN_MINUTES, KEEP_SLOTS)
+            for slot, pv_kw, load_kw in means:
+                for target, mean_kw in zip(TARGETS, (pv_kw, load_kw), strict=True):
+                    if mean_kw is not None and slot != open_utc_s and target in self._pasts:
+                        self._pasts[target].know(slot, mean_kw)
         except StoreError as error:
             self._notes.append(str(error))
             return
-        open_utc_s = last[-1].start_utc_s // GRID_S * GRID_S if last else 0
-        for slot, pv_kw, load_kw in means:
-            for target, mean_kw in zip(TARGETS, (pv_kw, load_kw), strict=True):
-                if mean_kw is not None and slot != open_utc_s and target in self._pasts:
-                    self._pasts[target].know(slot, mean_kw)
         self._remember([minute for minute in last if minute.start_utc_s >= open_utc_s])
 
     def _history(self, target: Target) -> History | None:

@@ -26,7 +26,7 @@ Three = tuple[Floats, Floats, Floats]
 
 PRACTICE_EVERY_S = 3600
 PRACTICES_PER_DAY = DAY_S // PRACTICE_EVERY_S
-PRACTICES_PER_WEEK = 7 * PRACTICES_PER_DAY
+PRACTICES_AT_ONCE = 4 * PRACTICES_PER_DAY  # more only takes memory
 KNOWN_AFTER_DAYS = 2  # a day's practice has run its course
 PEAKS_DAYS = 28  # before the outcomes, for cleaning to compare with
 LEAST_DAYS = 7.0
@@ -84,7 +84,7 @@ def material(
 
 @dataclass(frozen=True, slots=True)
 class Practice:
-    """A week of practice forecasts and what came, at the correction's knots."""
+    """Some days of practice forecasts and what came, at the correction's knots."""
 
     material: Material
     widths: Floats
@@ -107,7 +107,7 @@ class Learner:
         self._predict = predict
         self._correction: Correction | None = None
         self._band = Band(history.step_s)
-        self._week: tuple[int, Practice] | None = None
+        self._block: tuple[int, Practice] | None = None
         self._refit_days = 0
         self._standing: Adjustment | None = None
         self._adjustments: dict[int, Adjustment | None] = {}
@@ -125,7 +125,7 @@ class Learner:
         old, new = self._history.window(*span), history.window(*span)
         if old.tobytes() != new.tobytes() or day < self._next - 1:
             return False
-        self._history, self._week = history, None
+        self._history, self._block = history, None
         return True
 
     def adjustment(self, day: int) -> Adjustment | None:
@@ -138,8 +138,8 @@ class Learner:
 
     def _absorb(self, day: int) -> None:
         """Take in the practice of one day."""
-        week, first = divmod(day * PRACTICES_PER_DAY, PRACTICES_PER_WEEK)
-        practice = self._practice(week)
+        block, first = divmod(day * PRACTICES_PER_DAY, PRACTICES_AT_ONCE)
+        practice = self._practice(block)
         rows = slice(first, first + PRACTICES_PER_DAY)
         error = practice.error[rows]
         if not np.isfinite(error).any():
@@ -158,10 +158,10 @@ class Learner:
             if self._correction.days >= LEAST_DAYS:
                 self._standing = Adjustment(self._correction.weights, *self._band.factors())
 
-    def _practice(self, week: int) -> Practice:
-        """The practice of a week counted from 1970, each made from what came before it."""
-        if self._week is None or self._week[0] != week:
-            origins = self._origins(week * PRACTICES_PER_WEEK + np.arange(PRACTICES_PER_WEEK))
+    def _practice(self, block: int) -> Practice:
+        """The practice of a block of days counted from 1970, each made from what came before it."""
+        if self._block is None or self._block[0] != block:
+            origins = self._origins(block * PRACTICES_AT_ONCE + np.arange(PRACTICES_AT_ONCE))
             past = baselines.look_back(self._history, origins, self._target, self._capacity)
             answer = self._predict(past)
             leads = knot_leads(self._history.step_s)
@@ -169,8 +169,8 @@ class Learner:
             made, widths = material(past, self._target, answer, leads)
             error = self._outcomes(origins)[:, leads] - middle
             practice = Practice(made, widths, middle - low, high - middle, error)
-            self._week = (week, practice)
-        return self._week[1]
+            self._block = (block, practice)
+        return self._block[1]
 
     def _outcomes(self, origins: NDArray[np.int64]) -> Floats:
         """What came in the day after each origin; cleaning never looks ahead."""

@@ -204,7 +204,7 @@ def test_the_past_is_bounded() -> None:
     past = Past(History(0, 900, np.ones(KEEP_SLOTS + 96)))
     for minute in minutes(KEEP_SLOTS * 900 + DAY_S, 5 * 1440):
         past.add(minute.start_utc_s, 2.0)
-    assert len(past._means) == KEEP_SLOTS
+    assert len(past._days) == KEEP_SLOTS // 96 + 1
     assert len(past._open) <= 97
 
 
