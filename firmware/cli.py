@@ -80,7 +80,7 @@ class LazyGroup(click.Group):
 @click.group(PROGRAM, cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("nanogrid"), prog_name=PROGRAM)
 def cli() -> None:
-    """Controller firmware of a nano-grid: PV, battery, diesel generator, grid."""
+    """Controller firmware of a nano-grid: PV, batteries, diesel generators, grid."""
 
 
 def main() -> None:

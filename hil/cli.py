@@ -2,9 +2,13 @@
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class SpeedType(click.ParamType[float | None]):
@@ -27,7 +31,27 @@ class SpeedType(click.ParamType[float | None]):
         return number
 
 
-@click.group()
+with_data = click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("../shared/data"),
+    show_default=True,
+    help="Where measured files that the scenario names are, if not beside it.",
+)
+
+
+def with_report(files: str) -> Callable[[Command], Command]:
+    """The option that says where a run's files go."""
+    return click.option(
+        "--report",
+        "folder",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=None,
+        help=f"Where {files} go.  [default: out/SCENARIO]",
+    )
+
+
+@click.group(short_help="Bench: the controller against a simulated plant.")
 def hil() -> None:
     """Bench: the real controller against a simulated nano-grid."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
@@ -43,20 +67,8 @@ def hil() -> None:
     help="1: real time, `nanogrid run` as its own process. max or another multiple: virtual time"
     " in lockstep, reproducible by the scenario's seed.",
 )
-@click.option(
-    "--report",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=None,
-    help="Where report.html, summary.json and the recording go.  [default: out/SCENARIO]",
-)
-@click.option(
-    "--data",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("../shared/data"),
-    show_default=True,
-    help="Where measured files that the scenario names are, if not beside it.",
-)
+@with_report("report.html, summary.json and the recording")
+@with_data
 def run(scenario: Path, speed: float | None, folder: Path | None, data: Path) -> None:
     """Run SCENARIO (TOML), one house or a street that trades, and write its report.
 
@@ -95,20 +107,8 @@ def run(scenario: Path, speed: float | None, folder: Path | None, data: Path) ->
 
 @hil.command()
 @click.argument("scenario", type=click.Path(dir_okay=False, path_type=Path))
-@click.option(
-    "--report",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=None,
-    help="Where report.html and summary.json go.  [default: out/SCENARIO]",
-)
-@click.option(
-    "--data",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("../shared/data"),
-    show_default=True,
-    help="Where measured files that the scenario names are, if not beside it.",
-)
+@with_report("report.html, summary.json and slots.csv")
+@with_data
 def street(scenario: Path, folder: Path | None, data: Path) -> None:
     """Play the street in SCENARIO slot by slot: weeks and months of many houses.
 
