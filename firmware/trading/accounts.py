@@ -1,5 +1,7 @@
 """After delivery: tell all what the meter counted, and keep the bill."""
 
+from collections.abc import Iterable
+
 from control.net_position import Slot, mean_over
 from control.trades import Position
 from firmware.trading.member import Outgoing, TradingMember
@@ -22,7 +24,7 @@ class Accounts:
         entries = [*member.kept("statement"), *member.kept("correct")]
         self._statements = Statements(member.identity.peer, entries)
         self._tariffs: dict[int, Tariff] = {}
-        self._metered = self._billed = -1  # last epochs
+        self._metered = self._billed = -1  # last epochs; of bills -1: since the ledger began
         self._open = set(self._statements.epochs())  # slots whose trades may still change
 
     def note(self, position: Position) -> None:
@@ -42,13 +44,16 @@ class Accounts:
         line = self._timeline
         over = line.trading(utc_s) - 2
         since_s = utc_s - line.delivery_s(over + 1)
+        self._metered = min(self._metered, over)  # the wall clock may have gone back
+        self._billed = min(self._billed, over)
         outgoing: list[Outgoing] = []
         if over > self._metered and since_s >= METER_FRAC * line.slot_s:
             self._metered = over
             outgoing += self._tell_meter(over, utc_s)
         if over > self._billed and since_s >= BILL_FRAC * line.slot_s:
+            missed = range(max(self._billed + 1, over - KEPT_SLOTS), over)
             self._billed = over
-            self._bill(over, utc_s)
+            self._bill(over, missed, utc_s)
         return outgoing
 
     def _tell_meter(self, epoch: int, utc_s: float) -> list[Outgoing]:
@@ -64,9 +69,10 @@ class Accounts:
         }
         return self._member.say("meter", epoch, body, utc_s)
 
-    def _bill(self, over: int, utc_s: float) -> None:
+    def _bill(self, over: int, missed: Iterable[int], utc_s: float) -> None:
+        """`missed`: slots that ended while nobody looked, as with the box switched off."""
         doubtful = {pact.epoch for pact in self._member.trader.commitments.in_doubt()}
-        due = {epoch for epoch in self._open | doubtful | {over} if epoch <= over}
+        due = {epoch for epoch in self._open | doubtful | {over, *missed} if epoch <= over}
         unbilled = {epoch for epoch in sorted(due) if not self._bill_one(epoch, utc_s)}
         self._open = doubtful | unbilled
         self._statements.forget(over - KEPT_SLOTS)

@@ -274,6 +274,27 @@ def test_after_a_restart_it_goes_on_and_bills_nothing_twice(tmp_path: Path) -> N
         assert statements(street, 0, "correct") == []
 
 
+def test_a_slot_that_ended_while_the_box_was_off_is_billed_all_the_same(tmp_path: Path) -> None:
+    with agent_street(tmp_path, three(), start_s=NOON_S) as street:
+        street.run(1.3 * SLOT_S)
+        assert street.market(0).trades != ()
+        street.agent(0).member._ledger.close()
+        street.now_s += 4 * SLOT_S
+        street.start(0)
+        street.run(0.2 * SLOT_S)
+        (bill,) = statements(street, 0)
+        assert (bill["e"], bill["q"]) == (EPOCH, "missing")
+
+
+def test_bills_go_on_when_a_clock_that_was_ahead_goes_back(tmp_path: Path) -> None:
+    with agent_street(tmp_path, three(), start_s=NOON_S) as street:
+        street.houses[0].clock_off_s = 40 * SLOT_S
+        street.run(0.5 * SLOT_S)
+        street.houses[0].clock_off_s = 0.0
+        street.run(3.7 * SLOT_S)
+        assert [bill["e"] for bill in statements(street, 0)] == [EPOCH + 1, EPOCH + 2]
+
+
 # --- whatever the position is -------------------------------------------------------------------
 
 number = st.one_of(st.floats(-12, 12), st.floats(allow_nan=True, allow_infinity=True))
