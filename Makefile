@@ -13,8 +13,9 @@ help:
 	@echo "            what it is told by MQTT, judged by Home Assistant itself"
 	@echo "make format apply the formatter"
 	@echo "make bench-loop, bench-faults, bench-footprint, bench-plan, bench-forecast, bench-fuzzy,"
-	@echo "            bench-market, bench-store, bench-kills, bench-community, bench-instructions,"
-	@echo "            bench-peers, bench-street-kills, bench-month, bench-nowcast, bench-challenger"
+	@echo "            bench-market, bench-protocol, bench-store, bench-kills, bench-community,"
+	@echo "            bench-instructions, bench-peers, bench-street-kills, bench-month,"
+	@echo "            bench-nowcast, bench-challenger, bench-forecast-quick"
 	@echo "            measurements beside peers; see docs/performance.md"
 
 venv: $(VENV)/.installed
