@@ -132,10 +132,10 @@ class Membered:
     def _follow(self, document: Membership, origin: str) -> None:
         before = self.member.membership
         self.member.follow(document, time.time())
+        self.times_changed = document.market.times != before.market.times
         self._carrier.publish_document(document.raw())
         if origin != FILE:
             self._folder.keep(document)
-        self.times_changed = document.market.times != before.market.times
         version, count = document.version, len(document.members)
         log.info("trading: membership version %d from %s, %d members", version, origin, count)
 

@@ -19,6 +19,7 @@ from firmware.neighbours import Said
 from firmware.position import Glance
 from firmware.trader import TradingProcess
 from firmware.trading.folder import Folder
+from firmware.trading.membership import Times
 from tests.firmware.mqtt.conftest import Broker, wait_for
 
 Start = Callable[[str], TradingProcess]
@@ -88,6 +89,10 @@ def version(process: TradingProcess) -> int:
     return process._membered.member.membership.version if process._membered else 0
 
 
+def slot_s(process: TradingProcess) -> float:
+    return process._membered.member.trader.timeline.slot_s if process._membered else 0.0
+
+
 def test_a_box_begins_to_trade_when_it_has_joined(start: Start, tmp_path: Path) -> None:
     ann = start("ann")
     turned(ann, until=lambda: "this box is in no community" in ask(ann).market.problem)
@@ -112,6 +117,23 @@ def test_a_new_document_is_followed_from_the_folder_and_from_neighbours(
     kept = Folder(tmp_path / "bob").membership()
     assert kept is not None
     assert kept.version == 3
+
+
+def test_new_times_hold_also_where_their_document_cannot_be_kept(
+    start: Start, tmp_path: Path
+) -> None:
+    found(tmp_path / "ann")
+    ann, folder = start("ann"), Folder(tmp_path / "ann")
+    turned(ann, until=lambda: ask(ann).connected)
+    assert ann._membered is not None
+    before = ann._membered.member.membership
+    times = Times(**{name: ms // 3 for name, ms in before.market.times})
+    market = before.market.model_copy(update={"times": times})
+    changes = {"version": 2, "prev": before.hash, "market": market}
+    changed = before.model_copy(update=changes).signed(folder.administrator())
+    (tmp_path / "ann" / "community.json.part").mkdir()  # no file of this name can be written
+    ann._membered._consider(changed.raw(), "the market", time.monotonic())
+    turned(ann, until=lambda: version(ann) == 2 and slot_s(ann) == 300.0)
 
 
 def test_a_box_that_was_taken_out_says_so(start: Start, tmp_path: Path) -> None:
