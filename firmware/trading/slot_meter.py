@@ -55,7 +55,15 @@ class SlotMeter:
         """Registers now; without them what lies between stays unknown."""
         now = _registers(position)
         last, self._last = self._last, now
-        if last is None or now is None or now.utc_s <= last.utc_s:
+        if now is None:
+            return
+        # What lies ahead of now comes from a clock that was ahead, and is void.
+        self._bounds = {
+            number: known
+            for number, known in self._bounds.items()
+            if number * self._slot_s <= now.utc_s
+        }
+        if last is None or now.utc_s <= last.utc_s:
             return
         if now.import_kwh < last.import_kwh or now.export_kwh < last.export_kwh:
             return  # another meter

@@ -93,6 +93,20 @@ def test_what_was_not_read_is_missing(positions: tuple[Position, ...]) -> None:
     assert MISSING.metered is None
 
 
+@pytest.mark.parametrize("slots_ahead", [3, 1000])
+def test_readings_go_on_when_a_clock_that_was_ahead_goes_back(slots_ahead: int) -> None:
+    found = read(
+        at(BEGIN_S - 300.0, 9.0),
+        at(BEGIN_S - 298.0 + slots_ahead * SLOT_S, 9.001),
+        at(BEGIN_S - 296.0, 9.002),
+        at(BEGIN_S - 1.0, 9.999),
+        at(BEGIN_S + 1.0, 10.001),
+        at(BEGIN_S + SLOT_S - 1.0, 10.499),
+        at(BEGIN_S + SLOT_S + 1.0, 10.501),
+    )
+    assert found == Reading(500, 0, 10_500, 0, "ok")
+
+
 @settings(deadline=None)
 @given(
     steps=st.lists(st.tuples(st.floats(0.1, 2000), st.floats(0, 3), st.floats(0, 3)), max_size=20)
