@@ -101,6 +101,7 @@ def store_facts(site: Site) -> StoreFacts:
                 for battery in batteries
             ]
         ),
+        charge_from_grid=all(battery.charge_from_grid for battery in batteries),
     )
 
 

@@ -132,3 +132,10 @@ def test_the_store_at_its_terminals(site: Site, batteries: int) -> None:
     assert facts.capacity_kwh == battery.capacity_kwh
     assert 0.8 < facts.charge_efficiency_frac < battery.charge_efficiency_frac
     assert battery.om_linear_per_kwh < facts.wear_per_kwh < 0.1
+
+
+def test_the_market_knows_that_the_grid_may_not_charge(site: Site) -> None:
+    assert store_facts(site).charge_from_grid
+    barred = site.battery[0].model_copy(update={"charge_from_grid": False})
+    several = site.model_copy(update={"battery": [site.battery[0], barred]})
+    assert not store_facts(several).charge_from_grid
