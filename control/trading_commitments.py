@@ -59,6 +59,7 @@ class _Kept:
     root: str
     state: State
     answered: bool = False  # the voter has acknowledged the decision
+    contradicted: bool = False  # by its decider: one proof is enough
     retry: _Retry = field(default_factory=lambda: _Retry(float("-inf"), 0.0))
 
 
@@ -202,6 +203,9 @@ class Commitments:
                 saves.append(_evidence(epoch, decision, "committed late"))
             return Effects(tuple(saves)) + ack
         if decision.commit != (kept.state is State.COMMITTED):
+            if kept.contradicted:
+                return NOTHING
+            kept.contradicted = True
             return Effects((_evidence(epoch, decision, "two decisions"),))
         return ack
 

@@ -207,8 +207,9 @@ class Admission:
         return False
 
     def _suspend(self, message: Message, other: Message, detail: str) -> None:
+        known = message.peer in self.suspended  # one proof is enough: no ledger is to be filled
         self.suspended.add(message.peer)
-        evidence = (other, message)
+        evidence = () if known else (other, message)
         raise Refused(Why.EQUIVOCATION, f"{message.peer}, {message.n}: {detail}", evidence)
 
     def _remember(self, message: Message) -> None:

@@ -77,7 +77,7 @@ class Agent:
             admitted, outgoing = self.member.receive(raw, utc_s, t_s)
         except Refused as refusal:
             self.refused[refusal.why] += 1
-            if refusal.why is Why.EQUIVOCATION:
+            if refusal.evidence:
                 self._tell(f"suspended: {refusal}")
             return []
         match admitted.content:

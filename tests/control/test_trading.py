@@ -420,6 +420,7 @@ def test_a_second_decision_is_evidence_and_the_first_counts() -> None:
     ]
     assert v.commitments.of_epoch(EPOCH) == {pact: State.ABORTED}
     assert kinds(v.on_decision(Decision(decider, EPOCH, pact.id, False, {})).sends) == ["ack"]
+    assert v.on_decision(Decision(decider, EPOCH, pact.id, True, {"s": "other"})) == Effects()
 
 
 def test_a_decider_lists_what_it_committed_and_later_ones_are_evidence() -> None:

@@ -161,6 +161,15 @@ def test_two_messages_with_one_number_are_evidence(gate: Admission, ann: Identit
     admit(gate, sealed(ann, "vote", vote, n=30))  # what it promised is still settled
 
 
+def test_one_proof_is_enough(gate: Admission, ann: Identity) -> None:
+    """Who goes on contradicting itself does not fill the ledgers of the others."""
+    admit(gate, order(ann, q=500))
+    assert refused(gate, order(ann, q=501)).evidence != ()
+    vote = {"book": "ab" * 32, "res": "ab" * 32, "trades": ["cd" * 32]}
+    again = refused(gate, sealed(ann, "vote", vote))
+    assert (again.why, again.evidence) == (Why.EQUIVOCATION, ())
+
+
 @pytest.mark.parametrize("turned", [False, True])
 def test_two_histories_are_evidence(gate: Admission, ann: Identity, turned: bool) -> None:
     first = sealed(ann, "want", {}, n=5)
