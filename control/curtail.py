@@ -49,8 +49,22 @@ def _room(site: SiteParameters, state: State, battery_kw: float, now_s: float) -
     if plant.net_kw is None:
         kept_kw = site.pv_rated_kw if state.pv_limit_kw is None else state.pv_limit_kw
         return kept_kw, "island: the load is unknown, the limit stays"
+    if generator is not None and comes(state):
+        return _beside_generator(generator, site.battery, plant)
     room_kw = plant.pv_seen_kw + plant.net_kw + _can_charge_kw(site.battery, plant)
     return room_kw, "island: the battery can charge no faster"
+
+
+def comes(state: State) -> bool:
+    """A set is asked for or warms up: on an island it may close its breaker before the next cycle.
+
+    What is commanded then has to be right beside it too. An inverter that forms the grid follows
+    the load, and its setpoint takes hold at the very moment at which it no longer does.
+    """
+    plant = state.estimate
+    if plant.grid_present or plant.generator_carries:
+        return False
+    return state.generator.run or plant.generator_phase in ("starting", "warming")
 
 
 def ahead_kw(site: SiteParameters, state: State, now_s: float) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from control.allotment import shared_out, with_own_orders
 from control.arbiter import Target, Verdict
 from control.battery_limits import Bound, clip, fade, is_stopped, own_limits, ramp
-from control.curtail import GENERATOR_MARGIN_FRAC, GRID_MARGIN_FRAC, ahead_kw, pv_limits
+from control.curtail import GENERATOR_MARGIN_FRAC, GRID_MARGIN_FRAC, ahead_kw, comes, pv_limits
 from control.fleet import sequences, sequences_together
 from control.generator import sequence
 from control.records import Level, Quantity
@@ -20,6 +20,10 @@ from control.site import BatteryParameters, GeneratorParameters, GridParameters,
 from control.state import Estimate, GeneratorState, Mode, State
 
 OWN_JUDGEMENT = (Level.RULES.title, Level.PLAN.title, Level.COMMITTED_TRADES.title)
+
+# Sets trip on reverse power after 5 s or more. A load that falls is seen a period later at worst,
+# its reading may be another old, and the battery needs a second to follow.
+SAFE_PERIOD_S = 2.0
 
 Verdicts = dict[Target, Verdict]
 
@@ -153,7 +157,9 @@ def _other_sources(
     """
     plant = state.estimate
     net_kw = plant.net_kw
-    beside = (plant.grid_present and site.grid) or (plant.generator_carries and site.generator)
+    slow = site.period_s > SAFE_PERIOD_S
+    with_set = plant.generator_carries or (slow and net_kw is not None and comes(state))
+    beside = (plant.grid_present and site.grid) or (with_set and site.generator)
     if not beside:
         return []  # it forms the island's grid, whatever it is told
     if net_kw is None:
@@ -161,7 +167,7 @@ def _other_sources(
     if isinstance(beside, GridParameters):
         net_kw -= plant.generator_kw or 0.0
         return _beside_grid(beside, net_kw, battery.charge_from_grid, way_kw)
-    return _beside_generator(beside, net_kw)
+    return _beside_generator(beside, net_kw, slow)
 
 
 def _beside_grid(
@@ -178,12 +184,22 @@ def _beside_grid(
     return bounds
 
 
-def _beside_generator(generator: GeneratorParameters, net_kw: float) -> list[Bound]:
+def _beside_generator(generator: GeneratorParameters, net_kw: float, slow: bool) -> list[Bound]:
+    """A set's least load and rating; in a `slow` loop it gets no help that it can do without.
+
+    What the battery gives becomes reverse power when the load falls, or when the set takes the bus,
+    and the set trips before the next cycle.
+    """
     margin_kw = GENERATOR_MARGIN_FRAC * generator.rated_kw
-    return [
+    lacking_kw = net_kw - generator.rated_kw + margin_kw
+    bounds = [
         Bound(None, net_kw - generator.min_kw - margin_kw, "generator's minimum load"),
-        Bound(net_kw - generator.rated_kw + margin_kw, None, "generator's rating"),
+        Bound(lacking_kw, None, "generator's rating"),
     ]
+    if slow:
+        reason = "the load may fall between two cycles"
+        bounds.insert(0, Bound(None, max(0.0, lacking_kw), reason))
+    return bounds
 
 
 # --- PV ------------------------------------------------------------------------------------

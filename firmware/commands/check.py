@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from control.safety import SAFE_PERIOD_S
 from firmware.config import Site, SiteError, load_site
 from firmware.config_models import Battery, Device, Generator, Grid, Pv, TcpBus, Wind
 
@@ -51,6 +52,7 @@ def check(config: Path, probe: bool, as_json: bool) -> None:
         sys.exit(2)
     result: dict[str, Any] = {"valid": True, "site": site.model_dump(mode="json", by_alias=True)}
     problems: list[str] = []
+    result["warnings"] = _warn(site, str(config))
     if not as_json:
         _show_site(site, str(config))
     if site.trading.enabled:
@@ -76,6 +78,19 @@ def check(config: Path, probe: bool, as_json: bool) -> None:
     for problem in problems:
         click.echo(problem, err=True)
     sys.exit(1 if problems else 0)
+
+
+def _warn(site: Site, origin: str) -> list[str]:
+    """Say, and return, what is allowed and yet unwise."""
+    period_s = site.loop.period_s
+    if not site.generator or not (site.battery or site.pv) or period_s <= SAFE_PERIOD_S:
+        return []
+    warning = (
+        f"{origin}: warning: loop.period_s = {period_s:g}: a generator may trip on reverse power "
+        f"between two cycles when a load is switched off; at most {SAFE_PERIOD_S:g} is safe"
+    )
+    click.echo(warning, err=True)
+    return [warning]
 
 
 def _require_files(site: Site, origin: str) -> None:

@@ -239,6 +239,21 @@ def test_what_is_said_of_a_dead_controller_follows_the_file(tmp_path: Path) -> N
     assert "limit ends within 10 s" in done.stdout  # no device's timer is armed for less
 
 
+@pytest.mark.parametrize("period_s", [2.0, 5.0])
+def test_a_loop_slower_than_a_set_trips_is_warned_of(tmp_path: Path, period_s: float) -> None:
+    path = tmp_path / "site.toml"
+    text = TEXT.replace("# period_s = 1.0 ", f"period_s = {period_s} ")
+    assert text != TEXT
+    path.write_text(text.replace("# stale_after_s = 5.0 ", "stale_after_s = 12.0 "))
+    done = check(path)
+    assert done.returncode == 0
+    assert "valid. clinic-01" in done.stdout
+    warning = f"{path}: warning: loop.period_s = 5: a generator may trip on reverse power"
+    assert done.stderr.startswith(warning) if period_s > 2.0 else done.stderr == ""
+    warnings = json.loads(check(path, "--json").stdout)["warnings"]
+    assert warnings == done.stderr.splitlines()
+
+
 def test_a_wrong_file_exits_2_with_a_line_per_error(tmp_path: Path) -> None:
     path = tmp_path / "site.toml"
     path.write_text(TEXT.replace("rated_kw = 5.0", "rated_kw = 5000").replace('"EUR"', '"€"'))
