@@ -4,6 +4,8 @@ import json
 from hashlib import sha256
 from typing import Any
 
+MOST_DEPTH = 64  # of what is read: lists and objects inside of each other
+
 
 def canonical(value: Any) -> bytes:
     """Keys sorted, no spaces, UTF-8; integers of any size, no floats that were not given.
@@ -21,19 +23,33 @@ def digest(value: Any) -> str:
     return sha256(canonical(value)).hexdigest()
 
 
-def parse(raw: bytes) -> Any:
+def parse(raw: bytes, most_depth: int = MOST_DEPTH) -> Any:
     """The value of a JSON text that leaves no doubt: no key twice, no fractions, no NaN.
 
     Raises ValueError that says what is wrong; too deep a nesting is one too.
     """
     try:
-        return json.loads(
+        value = json.loads(
             raw.decode(), object_pairs_hook=_unique, parse_float=_refuse, parse_constant=_refuse
         )
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"not JSON: {error}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if _is_deep(value, most_depth):
+        raise ValueError("nested too deeply")
+    return value
+
+
+def _is_deep(value: Any, most_depth: int) -> bool:
+    """Whether it could be read, and perhaps not be walked through or written any more."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(most_depth):
+        inside = [each.values() if isinstance(each, dict) else each for each in level]
+        level = [item for each in inside for item in each if isinstance(item, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

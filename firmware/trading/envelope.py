@@ -16,6 +16,7 @@ Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Peer = Annotated[str, Field(pattern=r"^[a-z2-7]{16}$")]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 NO_MESSAGE = "0" * 64  # `prev` of a first message
+MOST_DEPTH = 32  # a quoted message is kept in the ledger, which reads twice as deep
 
 
 class EnvelopeError(ValueError):
@@ -103,7 +104,7 @@ def seal(
 def unseal(raw: bytes) -> Message:
     """The message in bytes from outside, its signature not yet checked. Raises EnvelopeError."""
     try:
-        fields = parse(raw)
+        fields = parse(raw, MOST_DEPTH)
     except ValueError as error:
         raise EnvelopeError(str(error)) from None
     return unwrap(fields)

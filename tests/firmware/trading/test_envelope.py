@@ -111,3 +111,18 @@ def test_json_that_is_no_envelope(raw: bytes, error: str) -> None:
 def test_a_signature_that_is_none(signature: str) -> None:
     message = unseal(json.dumps(json.loads(RAW) | {"s": signature}).encode())
     assert not message.is_signed_by(ANN.public_key)
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_no_depth_of_nesting_is_too_much_to_refuse(opening: str, closing: str) -> None:
+    """Also not the depth that can just be read, and not be written any more."""
+    fields = MESSAGE.fields
+    body = json.dumps({**fields, "b": {"a": "HERE"}})
+    for depth in range(1, 1200):
+        inner = opening * depth + "1" + closing * depth
+        raw = body.replace('"HERE"', inner).encode()
+        if depth < 20:
+            assert not unseal(raw).is_signed_by(Identity.new().public_key)
+        elif depth > 32:
+            with pytest.raises(EnvelopeError, match="deeply"):
+                unseal(raw)
