@@ -161,7 +161,11 @@ class TradingMember:
             raise
         if self.problem:
             return admitted, []
-        return admitted, self._apply(self._event(admitted, utc_s, t_s), utc_s)
+        try:
+            effects = self._event(admitted, utc_s, t_s)
+        except LedgerError as error:
+            return admitted, self._fail(error)
+        return admitted, self._apply(effects, utc_s)
 
     def tick(self, utc_s: float, t_s: float) -> list[Outgoing]:
         """What is due; call it a few times per `retry_s`."""

@@ -19,7 +19,7 @@ from firmware.trading.ledger import Ledger, LedgerError
 from firmware.trading.ledger_check import check, disagreements
 from firmware.trading.member import ALL_HEAR_ALL, Outgoing, TradingMember, open_member
 from firmware.trading.membership import Market, Membership, MembershipError, Times
-from tests.firmware.trading.people import document, entry, known, order
+from tests.firmware.trading.people import document, entry, known, order, sealed
 
 SLOT_S = 18.0
 TIMES = Times(**{name: ms // 50 for name, ms in Times()})  # 900 s become 18
@@ -271,6 +271,19 @@ def test_what_proves_a_breach_is_kept_and_remembered(folder: Path) -> None:
     assert len(line.body["messages"]) == 2
     street.close()
     street.assert_sound()
+
+
+def test_a_ledger_that_cannot_be_read_silences_and_raises_nothing(folder: Path) -> None:
+    street = Street(folder, 2)
+    ann, bob = street.people
+    member = street.members[ann.peer]
+    member.close()
+    body = {"peer": ann.peer, "n": 1, "h": "ab" * 32}
+    times: dict[str, Any] = {"epoch": START, "ts_s": int(street.now_s)}
+    _, outgoing = member.receive(sealed(bob, "witness", body, **times).raw(), street.now_s, 0)
+    assert outgoing == []
+    assert "ledger" in member.problem or ".db" in member.problem
+    street.close()
 
 
 def successor(street: Street, *people: Identity) -> Membership:
