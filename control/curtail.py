@@ -50,7 +50,8 @@ def _room(site: SiteParameters, state: State, battery_kw: float, now_s: float) -
         kept_kw = site.pv_rated_kw if state.pv_limit_kw is None else state.pv_limit_kw
         return kept_kw, "island: the load is unknown, the limit stays"
     if generator is not None and comes(state):
-        return _beside_generator(generator, site.battery, plant)
+        room_kw, _ = _beside_generator(generator, site.battery, plant)
+        return room_kw, "minimum load of the generator that starts"
     room_kw = plant.pv_seen_kw + plant.net_kw + _can_charge_kw(site.battery, plant)
     return room_kw, "island: the battery can charge no faster"
 

@@ -105,6 +105,11 @@ class Facts:
         return generator is not None and generator.phase == "running"
 
     @property
+    def generator_starts(self) -> bool:
+        asked = any(s.quantity is Quantity.RUN and s.value for s in self.cycle.command.setpoints)
+        return self.island and asked and not self.generator_runs
+
+    @property
     def pv_kw(self) -> float:
         return sum(pv.good.power_kw or 0.0 for pv in self.cycle.sample.pv if pv.good)
 
@@ -225,6 +230,15 @@ CLIPS: dict[str, Check] = {
     ),
     r"generator's minimum load": lambda f, m: (
         f.generator_runs and (pv_or(f, f.net_kw - f.wanted) < least_kw(f) + CLOSE_KW)
+    ),
+    r"minimum load of the generator that starts": lambda f, m: (
+        f.generator_starts and f.after is not None and f.after < f.wanted
+    ),
+    r"the load may fall between two cycles": lambda f, m: (
+        f.site.period_s > 2.0
+        and (f.generator_runs or f.generator_starts)
+        and f.after is not None
+        and f.after < f.wanted
     ),
     r"generator's rating": lambda f, m: (
         f.generator_runs
