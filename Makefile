@@ -52,7 +52,7 @@ test: dev system-packages
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --cov --cov-report=term -n 3 --dist loadfile
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --cov --cov-report=term -n 3 --dist loadfile --no-loadscope-reorder
 
 # In an environment of its own: Home Assistant pins the versions of half of PyPI, for Python 3.11.
 HA_VERSION := 2024.3.3
