@@ -141,8 +141,7 @@ def test_a_battery_setpoint_stays_inside_an_export_limit(running: Running) -> No
     running.accepted("export-limit", "0", "--for", "1h")
     result = running.ctl("battery", "3.0", "--for", "5m")
     assert result.exit_code == 0, result.output
-    assert "done: " in result.stdout
-    assert "export limit 0 kW, ordered" in result.stdout
+    assert "done: " in result.stdout  # the limit clips it when the load is below 3 kW
     found = running.wait_for(
         lambda d: "export limit 0 kW, ordered" in setpoint(d, "battery")["clips"]
     )
