@@ -22,7 +22,7 @@ from control.trading_records import (
 )
 
 LONGEST_WAIT = 16  # times the first wait, between two tries after the slot is settled
-KEPT_EPOCHS = 7 * 96  # decided trades are remembered so long
+KEPT_EPOCHS = 7 * 96  # of so many slots locks and decided trades are remembered
 
 
 class State(StrEnum):
@@ -76,6 +76,7 @@ class Commitments:
         self._votes: dict[tuple[int, str], _Retry] = {}  # by epoch and decider
         self._told = self._forgotten = -1  # epochs of the last list and the last forgetting
         self._lists: dict[tuple[int, str], frozenset[str]] = {}  # what other deciders listed
+        self._oldest = 0  # epochs before it are forgotten, and over
 
     # --- what others want to know -------------------------------------------------------------
 
@@ -93,7 +94,7 @@ class Commitments:
 
     def is_locked(self, epoch: int) -> bool:
         """Whether nothing else can be voted for in an epoch."""
-        return epoch in self._locks
+        return epoch in self._locks or epoch < self._oldest
 
     # --- the lock -----------------------------------------------------------------------------
 
@@ -136,7 +137,7 @@ class Commitments:
     def add_vote(self, vote: Vote, utc_s: float, t_s: float) -> Effects:
         """Decide what can be decided, answer what is decided."""
         late = self._left_s(vote.epoch, utc_s) < self.timeline.decide_s
-        if vote.epoch < self.timeline.trading(utc_s) - KEPT_EPOCHS:
+        if vote.epoch < max(self._oldest, self.timeline.trading(utc_s) - KEPT_EPOCHS):
             return NOTHING
         effects = NOTHING
         if vote.epoch not in self._locks:
@@ -275,16 +276,20 @@ class Commitments:
         return Effects(sends=tuple(sends))
 
     def _forget(self, current: int) -> None:
-        """Once per slot: what is decided and old; nothing that is in doubt."""
+        """Once per slot: what is decided and old; nothing that is in doubt.
+
+        Old is what many slots came after, whatever the clock says: one that is ahead for a while
+        must not make us promise anew for a slot in which we are bound.
+        """
         if current == self._forgotten:
             return
         self._forgotten = current
-        oldest = current - KEPT_EPOCHS
-        for name, kept in list(self._trades.items()):
-            if kept.pact.epoch < oldest and name not in self._live:
-                del self._trades[name]
-        for epoch in [epoch for epoch in self._locks if epoch < oldest]:
+        for epoch in sorted(self._locks)[:-KEPT_EPOCHS]:
             del self._locks[epoch]
+            self._oldest = epoch + 1
+        for name, kept in list(self._trades.items()):
+            if kept.pact.epoch < self._oldest and name not in self._live:
+                del self._trades[name]
         self._early = {key: vote for key, vote in self._early.items() if key[0] >= current}
         self._lists = {key: names for key, names in self._lists.items() if key in self._votes}
 

@@ -68,7 +68,7 @@ class TradingMember:
         timeline = self.membership.timeline()
         self._epoch = timeline.trading(utc_s)
         self.trader = Trader(identity.peer, self.membership.rules(self._epoch), timeline)
-        lines = list(ledger.lines(max(1, self._epoch - KEPT_EPOCHS)))
+        lines = list(ledger.lines(max(1, _last_bound(ledger, self._epoch) - KEPT_EPOCHS)))
         suspended = _suspended(lines, self.membership.version)
         self.admission = Admission(self.membership, self._saved_heard, suspended)
         for line in lines:
@@ -355,6 +355,12 @@ def _newest(given: Membership, ledger: Ledger) -> Membership:
 
 def _document(line: Line) -> Membership:
     return read_membership(canonical(line.body["document"]))
+
+
+def _last_bound(ledger: Ledger, epoch: int) -> int:
+    """The newest epoch that we are bound in: `epoch` is the clock's word, which may be ahead."""
+    line = ledger.last("lock")
+    return min(epoch, line.body["e"]) if line else epoch
 
 
 def _version_in(ledger: Ledger) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 
+from control import trading_commitments
 from control.market_book import Order, Side
 from control.trading import Trader
 from control.trading_commitments import State
@@ -460,17 +461,35 @@ def test_a_restarted_proposer_does_not_propose_again() -> None:
     assert "book" not in kinds(tick(again, 108).sends)
 
 
-def test_old_trades_are_forgotten_but_not_the_doubtful() -> None:
+def test_old_trades_are_forgotten_but_not_the_doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trading_commitments, "KEPT_EPOCHS", 2)
     decider, voter = pair()
     d, _, _ = locked(decider)
     v, _, pact = locked(voter)
     for machine in (d, v):
         tick(machine, 50)
-        tick(machine, -8 * 86400)
+        for later in (1, 2):
+            assert machine.commitments.of_epoch(EPOCH)
+            machine.commitments.lock(EPOCH + later, "", "", (), 0.0, DELIVERY_S)
+            tick(machine, -900.0 * later)
     assert d.commitments.of_epoch(EPOCH) == {}
     assert v.commitments.in_doubt() == [pact]
     late = Vote(voter, EPOCH, "", "", (pact.id,), {})
-    assert d.on_vote(late, DELIVERY_S + 8 * 86400, 0) == Effects()
+    assert d.on_vote(late, DELIVERY_S, 0) == Effects()
+    assert d.commitments.is_locked(EPOCH)  # nothing can be promised for it any more
+
+
+def test_a_clock_that_was_ahead_costs_no_promise() -> None:
+    decider, voter = pair()
+    d, _, pact = locked(decider)
+    _, sent, _ = locked(voter)
+    vote = vote_of(sent, voter)
+    d.on_vote(vote, DELIVERY_S - 80, 920)
+    assert d.committed(EPOCH) == [pact]
+    tick(d, -30 * 86400)
+    assert d.commitments.is_locked(EPOCH)
+    answers = d.on_vote(vote, DELIVERY_S - 75, 925).sends
+    assert [send.body["commit"] for send in answers if send.kind == "decide"] == [True]
 
 
 # --- the timeline -----------------------------------------------------------------------------

@@ -331,6 +331,24 @@ def test_numbers_rise_over_restarts(folder: Path) -> None:
     street.close()
 
 
+def test_a_start_while_the_clock_is_ahead_forgets_no_promise(folder: Path) -> None:
+    street = Street(folder, 2)
+    street.trade(1)
+    bound = START + 1
+    for who in street.people:
+        traded_before = street.members[who.peer].committed(bound)
+        assert traded_before
+        street.members[who.peer]._ledger.close()
+        street.now_s += 30 * 86400
+        street.start(who)
+        street.now_s -= 30 * 86400
+        again = street.members[who.peer]
+        again.tick(street.now_s, street.now_s)
+        assert again.committed(bound) == traded_before
+        assert again.trader.commitments.is_locked(bound)
+    street.close()
+
+
 def test_a_box_opens_with_what_is_in_its_folder(folder: Path) -> None:
     box = Folder(folder)
     with pytest.raises(FolderError, match="this box is in no community"):
