@@ -132,7 +132,7 @@ class Carrier:
         self._slot_s = slot_s
         self._outbox: _Queue[_Parcel] = _Queue(QUEUE_BYTES)
         self._inbox: _Queue[bytes] = _Queue(QUEUE_BYTES)
-        self._document = b""  # the newest that came, until it is taken
+        self._documents: deque[bytes] = deque(maxlen=1)  # the newest that came, until it is taken
         self._found = b""  # what the broker has
         self._offer = _Offer(b"")
         self._proposing = True
@@ -168,8 +168,7 @@ class Carrier:
 
     def document(self) -> bytes:
         """A membership document that came since the last call; empty: none. It is only bytes."""
-        raw, self._document = self._document, b""
-        return raw
+        return self._documents.pop() if self._documents else b""
 
     def publish_document(self, raw: bytes) -> None:
         """See to it that this membership document is the one that newcomers find."""
@@ -275,7 +274,8 @@ class Carrier:
         """Something came."""
         raw = bytes(message.payload)
         if message.topic == self._topics.membership:
-            self._document = self._found = raw
+            self._found = raw
+            self._documents.append(raw)
         else:
             self._inbox.put(raw, len(raw))
 
