@@ -116,6 +116,7 @@ $(VENV)-train/bin/python:
 .PHONY: bench-instructions bench-month
 # Hours at first; what is done is kept in out/month/, and the next run goes on from there.
 bench-month: dev
+	$(BIN)/pip install -q --prefer-binary -e '.[bench]'
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice -n 10 $(BIN)/python -m bench.month
 
 bench-instructions: venv

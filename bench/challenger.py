@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,10 @@ def main() -> None:
     given = parser.parse_args()
     shutil.rmtree(given.folder, ignore_errors=True)
     store = (given.folder / "state.db").resolve()
-    changes = {"store": {"path": str(store)}, "planner": {"interval_s": 10.0}}
+    changes: dict[str, dict[str, Any]] = {
+        "store": {"path": str(store)},
+        "planner": {"interval_s": 10.0},
+    }
     with running(given.folder, changes) as bench:
         fill(store, bench.world, given.days)
         with (given.folder / "log").open("w") as log:

@@ -29,7 +29,7 @@ def instance(seed: int) -> dict[str, Any]:
     mode = str(rng.choice(MODES))
     step_h = float(rng.choice([0.25, 0.25, 0.25, 0.5, 1.0]))
     steps = round(24 / step_h)
-    hour = (np.arange(steps) + 0.5) * step_h
+    hour = np.asarray((np.arange(steps) + 0.5) * step_h, float)
     winter = bool(rng.random() < 0.5)
     load = _load(rng, hour, str(rng.choice(["home", "clinic", "workshop"])))
     pv = _pv(rng, hour, winter, float(rng.choice([0.25, 0.5, 1.0, 2.0])) * load.mean())
@@ -122,6 +122,7 @@ def _share_of(
 def _load(rng: np.random.Generator, hour: Floats, kind: str) -> Floats:
     """Mean power per step: a daily shape, jittered, with a few appliances switched on and off."""
     base = rng.uniform(0.4, 2.5)
+    shape: NDArray[np.floating[Any]]
     if kind == "home":
         shape = 1 + 1.2 * _bump(hour, 7.5, 1.2) + 3.0 * _bump(hour, rng.uniform(18, 20.5), 1.8)
     elif kind == "clinic":

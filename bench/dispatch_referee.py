@@ -112,7 +112,7 @@ def _battery_terms(problem: Json, battery: Json, power: list[float]) -> tuple[li
 
 
 def _diesel_terms(
-    problem: Json, diesel: Json, states: list[int], power: list[float]
+    problem: Json, diesel: Json, states: list[float], power: list[float]
 ) -> list[float]:
     """Y1, Y2 and Y3 of a diesel."""
     dt, y1, y2, y3 = problem["time"]["step_h"], 0.0, 0.0, 0.0
@@ -182,9 +182,9 @@ def _broken_battery(dt: float, battery: Json, power: list[float]) -> list[str]:
     return found
 
 
-def _short_runs(dt: float, diesel: Json, states: list[int]) -> list[str]:
+def _short_runs(dt: float, diesel: Json, states: list[float]) -> list[str]:
     """Changes of the diesel before its minimum time in the state has passed."""
-    state, hours, found = int(diesel["initial_on"]), diesel["initial_time_in_state_h"], []
+    state, hours, found = float(diesel["initial_on"]), diesel["initial_time_in_state_h"], []
     for t, wanted in enumerate(states):
         if wanted != state:
             minimum = diesel["min_up_h"] if state else diesel["min_down_h"]
@@ -240,7 +240,7 @@ class _RuleBattery:
             kw = kw * 0.9 if abs(kw) > 1e-3 else 0.0
         self.stored = next_energy(self.dt, battery, self.stored, kw)
         self.power.append(kw)
-        return kw
+        return float(kw)
 
 
 class _RuleDiesel:

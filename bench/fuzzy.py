@@ -6,21 +6,19 @@ column is the largest difference from our raw outputs. Engines that are not inst
 left out. Takes about 30 s, most of it scikit-fuzzy as shipped, which works out the order of its
 rules anew for every evaluation.
 
-    python bench/fuzzy.py
+    python -m bench.fuzzy
 """
 
-import sys
 import timeit
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from functools import partial
 from time import process_time
 
 import numpy as np
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from control.fuzzy import Mamdani
+from control.membership import Variable
 from control.surplus import engine, split, split_many
 
 Floats = NDArray[np.float64]
@@ -31,7 +29,8 @@ def random_inputs(count: int) -> Floats:
     """Inputs spread over the whole universe of each variable, the same in every run."""
     system = engine()
     low, high = (np.array([getattr(v, end) for v in system.inputs]) for end in ("low", "high"))
-    return low + np.random.default_rng(0).random((count, len(system.inputs))) * (high - low)
+    spread = np.random.default_rng(0).random((count, len(system.inputs)))
+    return np.asarray(low + spread * (high - low))
 
 
 class Straightforward:
@@ -106,13 +105,13 @@ def pyfuzzylite(system: Mamdani) -> Evaluate:
     def word(name: str) -> str:
         return name.replace(" ", "_")
 
-    def terms(variable: object) -> list[fl.Discrete]:
+    def terms(variable: Variable) -> list[fl.Discrete]:
         return [
             fl.Discrete(word(term.name), np.column_stack([variable.universe, degrees]))
             for term, degrees in zip(variable.terms, variable.sampled(), strict=True)
         ]
 
-    def clauses(parts: dict[str, str]) -> str:
+    def clauses(parts: Mapping[str, str]) -> str:
         return " and ".join(f"{name} is {word(term)}" for name, term in parts.items())
 
     flow = fl.Engine(
@@ -204,7 +203,7 @@ def main() -> None:
             print(f"{name:34}{f'not measured: no {missing.name}':>24}")
             continue
         outputs = np.array([evaluate(x) for x in inputs[:rounds]])
-        row(name, seconds(lambda e=evaluate: e(inputs[0]), rounds), None, outputs, ours)
+        row(name, seconds(partial(evaluate, inputs[0]), rounds), None, outputs, ours)
     print("* one by one: a thousand times the first column")
 
 

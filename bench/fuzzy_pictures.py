@@ -1,16 +1,13 @@
 """Draw the pictures of docs/fuzzy.md from the rules as they are (needs matplotlib).
 
-python bench/fuzzy_pictures.py
+python -m bench.fuzzy_pictures
 """
 
-import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from control.membership import Variable
 from control.surplus import (

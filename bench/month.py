@@ -9,6 +9,7 @@ are. Three controllers on the same simulated plant:
   which is what the shares are of;
 - *foresight*: the same planner and the same judgement with the true means of the next 48 hours.
   Without buses and their delays (`plain_loop`), in which nanogrid is run once more to compare.
+  Every third midnight HiGHS gets the same 48 hours, to see what the planner leaves on the table.
 
 The month is run in parts, each beginning with what the battery held; what is done is kept in
 `out/month/`, and another run goes on from there (`--afresh` forgets it).
@@ -28,6 +29,8 @@ from rich.table import Table
 from bench import month_sites, plain_loop
 from bench.month_pictures import draw
 from bench.month_sites import PLACES, Place
+from bench.plan_solvers import highs
+from control.planning_fleet import plan_fleet
 from hil.inputs import write_history
 from hil.lockstep import run_lockstep
 from hil.observer import Observer
@@ -39,6 +42,8 @@ PART_DAYS = 6
 SOC_FRAC = 0.5  # at the beginning
 ITERATIONS = 8  # of the planner: within some 0.01 % of the best
 FORESIGHT_H = 48.0
+MILP_DAYS = 3  # between two comparisons of the foreseeing planner with HiGHS
+MILP_S = 60.0
 PER_SLOT = 15  # of the bench's points, a minute each
 Columns = dict[str, list[float]]
 Tell = Callable[[str], None]
@@ -137,11 +142,27 @@ def plain_month(place: Place, days: int, tell: Tell) -> dict[str, Columns]:
     ways: dict[str, Callable[[], Columns]] = {
         "rules": lambda: _of(plain_loop.play_rules(world)),
         "nanogrid": lambda: planned(plain_loop.forecasting(world, known, ITERATIONS)),
-        "foresight": lambda: planned(plain_loop.foreseeing(world, ITERATIONS, FORESIGHT_H)),
+        "foresight": lambda: _foresight(world),
     }
     return {
         name: _kept(folder / f"plain-{name}-{days}.json", way, tell) for name, way in ways.items()
     }
+
+
+def _foresight(world: plain_loop.World) -> Columns:
+    """The planner with the truth, and some of its problems given to HiGHS."""
+    found: Columns = {"planner": [], "milp": []}
+
+    def compare(problem: plain_loop.Foreseen) -> None:
+        slots = round(problem.forecast.start_t_s / plain_loop.SLOT_S)
+        if slots % (MILP_DAYS * plain_loop.SLOTS_PER_DAY) == 0:
+            planned = plan_fleet(problem.fleet, iterations=ITERATIONS)
+            found["planner"].append(planned.cost.total)
+            best = highs(problem.fleet, MILP_S, lambda: False)
+            found["milp"].append(best.cost.total)
+
+    advise = plain_loop.foreseeing(world, ITERATIONS, FORESIGHT_H, compare)
+    return _of(plain_loop.play_planned(world, advise)) | found
 
 
 def _of(run: plain_loop.Run) -> Columns:
@@ -190,6 +211,16 @@ def table(place: Place, loop: Columns, plain: dict[str, Columns]) -> Table:
     return made
 
 
+def beside_milp(foresight: Columns) -> str:
+    """How much dearer the foreseeing planner's 48 hours are than those of HiGHS."""
+    planner, milp = np.array(foresight["planner"]), np.array(foresight["milp"])
+    dearer = 100.0 * (planner - milp) / np.abs(milp)
+    return (
+        f"foresight: the planner's cost of {len(milp)} times 48 h is {dearer.mean():+.3f} % "
+        f"({dearer.min():+.3f} to {dearer.max():+.3f} %) of that of HiGHS after {MILP_S:.0f} s"
+    )
+
+
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(PLACES)))
 @click.option("--days", default=30, show_default=True, type=click.IntRange(1, 60))
@@ -205,6 +236,7 @@ def main(names: tuple[str, ...], days: int, afresh: bool) -> None:
         loop = loop_month(place, days, progress.print)
         plain = plain_month(place, days, progress.print)
         console.print(table(place, loop, plain))
+        console.print(beside_milp(plain["foresight"]))
         draw(place, loop, plain, OUT / f"month-{name}.svg")
 
 

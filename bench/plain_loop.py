@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from control.arbiter import arbitrate
+from control.dispatch_fleet import Fleet
+from control.dispatch_instance import Instance
 from control.propose import low_soc, propose
 from control.records import Advice, Forecast, Orders, Plan, Quantity, Sample, Series
 from control.safety import guard
@@ -26,6 +28,7 @@ from firmware.day_plan import (
     slot_start,
     to_plan,
 )
+from firmware.day_units import Units
 from firmware.minutes import Minute, Minutes
 from firmware.parameters import site_parameters
 from firmware.tariff import Tariff
@@ -41,6 +44,7 @@ Floats = NDArray[np.float64]
 Advise = Callable[[Situation, list[Minute]], Advice]
 STEP_S = 10.0
 SLOT_S = 900.0
+SLOTS_PER_DAY = 96
 
 
 class World:
@@ -216,29 +220,53 @@ def forecasting(world: World, history: str, iterations: int) -> Advise:
     return lambda situation, minutes: worker.advise(situation, minutes, iterations)
 
 
-def foreseeing(world: World, iterations: int, horizon_h: float) -> Advise:
-    """The service's planner with the true means of the slots to come, so far ahead."""
-    site = world.loaded.site
-    tariff = Tariff(site.prices, site.site.timezone)
-    steps = round(horizon_h * 3600.0 / SLOT_S)
+@dataclass(frozen=True)
+class Foreseen:
+    """A planning problem in which the forecast is the truth."""
 
-    def series(kw: Floats) -> Series:
-        exact = tuple(float(value) for value in kw)
-        return Series(exact, exact, exact, "the truth")
+    forecast: Forecast
+    instance: Instance
+    units: Units
+
+    @property
+    def fleet(self) -> Fleet:
+        """What a solver is given."""
+        return self.units.fleet(self.instance)
+
+
+def foresee(world: World, situation: Situation, horizon_h: float) -> Foreseen:
+    """The situation's problem with the true means of the slots to come, so far ahead."""
+    site = world.loaded.site
+    start_t_s, start_utc_s = slot_start(situation, SLOT_S)
+    left = int((world.start_utc_s + world.duration_s - start_utc_s) // SLOT_S)
+    count = min(round(horizon_h * 3600.0 / SLOT_S), left)
+    pv_kw = pv_means_kw(world.parameters.pv, world.weather.means(start_utc_s, count, SLOT_S))
+    load_kw = world.load.means(start_utc_s, count, SLOT_S)
+    forecast = Forecast(situation.t_s, start_t_s, SLOT_S, _exactly(pv_kw), _exactly(load_kw))
+    tariff = Tariff(site.prices, site.site.timezone)
+    instance = build_instance(site, tariff, forecast, situation)
+    return Foreseen(forecast, instance, day_units(site, situation))
+
+
+def _exactly(kw: Floats) -> Series:
+    exact = tuple(float(value) for value in kw)
+    return Series(exact, exact, exact, "the truth")
+
+
+def foreseeing(
+    world: World,
+    iterations: int,
+    horizon_h: float,
+    tell: Callable[[Foreseen], None] = lambda _: None,
+) -> Advise:
+    """The service's planner with the true means; `tell` is told of each problem."""
+    site = world.loaded.site
 
     def advise(situation: Situation, _: list[Minute]) -> Advice:
-        start_t_s, start_utc_s = slot_start(situation, SLOT_S)
-        left = int((world.start_utc_s + world.duration_s - start_utc_s) // SLOT_S)
-        count = min(steps, left)
-        pv_kw = pv_means_kw(world.parameters.pv, world.weather.means(start_utc_s, count, SLOT_S))
-        load_kw = world.load.means(start_utc_s, count, SLOT_S)
-        forecast = Forecast(situation.t_s, start_t_s, SLOT_S, series(pv_kw), series(load_kw))
-        instance = build_instance(site, tariff, forecast, situation)
-        units = day_units(site, situation)
-        found = plan_day(
-            site, units.fleet(instance), None, spent=lambda _: False, iterations=iterations
-        )
-        plan: Plan = to_plan(site, forecast, instance, *found, units)
-        return Advice(forecast, plan)
+        known = foresee(world, situation, horizon_h)
+        tell(known)
+        found = plan_day(site, known.fleet, None, spent=lambda _: False, iterations=iterations)
+        plan: Plan = to_plan(site, known.forecast, known.instance, *found, known.units)
+        return Advice(known.forecast, plan)
 
     return advise

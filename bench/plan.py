@@ -36,7 +36,7 @@ CONTRACTS = Path(__file__).parents[2] / "shared" / "contracts" / "dispatch"
 WARM_BUDGETS_S = {"generated": (0.01, 0.02, 0.05), "fleets": (0.02, 0.1, 0.25, 1.0)}
 ERROR = 0.1  # of load and sun against the forecast of an hour ago
 LONG_S = 3.0
-FAR_LONGER = {"PLANES": (96, 320, 700), "POLISH_HALF": 32, "POLISH_FINER": 2}
+FAR_LONGER: dict[str, Any] = {"PLANES": (96, 320, 700), "POLISH_HALF": 32, "POLISH_FINER": 2}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ the hour, so that one day in ten lies beyond either end of the band. Cost is the
 """
 
 import dataclasses
+from typing import Any
 
 import click
 import numpy as np
@@ -33,11 +34,13 @@ SIGMA = BAND / 1.2816 / np.sqrt(2)  # of the day's factor, and of the hour's
 LONG_REST_H = 4.0
 EMPTY_FRAC = 0.03
 ITERATIONS = 5
+NONE: Any = 0.0  # in every step
 
 
 def islands(count: int) -> list[Instance]:
     """Generated islands whose load something can serve."""
-    found, seed = [], 1000
+    found = list[Instance]()
+    seed = 1000
     while len(found) < count:
         problem = dispatch_instances.instance(seed)
         if problem["name"].endswith("islanded"):
@@ -73,7 +76,8 @@ def actual(instance: Instance, rng: np.random.Generator) -> Instance:
 
     def factor() -> Floats:
         hours = rng.normal(0.0, SIGMA, -(-instance.steps // per_hour))
-        return np.exp(rng.normal(0.0, SIGMA) + np.repeat(hours, per_hour)[: instance.steps])
+        each = np.repeat(hours, per_hour)[: instance.steps]
+        return np.asarray(np.exp(rng.normal(0.0, SIGMA) + each))
 
     return dataclasses.replace(
         instance, load_kw=instance.load_kw * factor(), pv_kw=instance.pv_kw * factor()
@@ -117,9 +121,9 @@ class Day:
         return dataclasses.replace(
             self._forecast,
             **cut,
-            import_max_kw=0.0,
-            export_max_kw=0.0,
-            reserve_kwh=0.0,
+            import_max_kw=NONE,
+            export_max_kw=NONE,
+            reserve_kwh=NONE,
             battery=dataclasses.replace(battery, soc_initial_frac=soc_frac),
             diesel=diesel,
         )
@@ -141,13 +145,13 @@ class Day:
         alone = dataclasses.replace(
             real,
             load_kw=np.ones(1),
-            pv_kw=0.0,
-            wind_kw=0.0,
-            price_buy_per_kwh=0.0,
-            price_sell_per_kwh=0.0,
-            import_max_kw=0.0,
-            export_max_kw=0.0,
-            reserve_kwh=0.0,
+            pv_kw=NONE,
+            wind_kw=NONE,
+            price_buy_per_kwh=NONE,
+            price_sell_per_kwh=NONE,
+            import_max_kw=NONE,
+            export_max_kw=NONE,
+            reserve_kwh=NONE,
             battery=dataclasses.replace(
                 battery, soc_initial_frac=min(1.0, max(0.0, self._stored / battery.capacity_kwh))
             ),
