@@ -117,10 +117,12 @@ class Membered:
                 self._consider(self._folder.document.read_bytes(), FILE, now_s)
 
     def _consider(self, raw: bytes, origin: str, now_s: float) -> None:
-        """Follow a document that is newer than ours."""
+        """Follow a document that is newer than ours; say it when there is a second one of ours."""
         try:
-            document = read_membership(raw)
-            if document.version > self.member.membership.version:
+            document, ours = read_membership(raw), self.member.membership
+            if self.member.note_rival(document, time.time()):
+                self.agent.tell(_rivals(ours, document))
+            if document.version >= ours.version and document.hash != ours.hash:
                 self._follow(document, origin)
         except LedgerError as error:
             self.member.problem = str(error)
@@ -138,6 +140,12 @@ class Membered:
             self._folder.keep(document)
         version, count = document.version, len(document.members)
         log.info("trading: membership version %d from %s, %d members", version, origin, count)
+
+
+def _rivals(ours: Membership, other: Membership) -> str:
+    """Two documents of one version, in words."""
+    holds = min(ours.hash, other.hash)[:16]
+    return f"the administrators signed two documents of version {ours.version}: {holds} holds"
 
 
 class TradingProcess:

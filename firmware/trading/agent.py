@@ -78,7 +78,7 @@ class Agent:
         except Refused as refusal:
             self.refused[refusal.why] += 1
             if refusal.evidence:
-                self._tell(f"suspended: {refusal}")
+                self.tell(f"suspended: {refusal}")
             return []
         match admitted.content:
             case SignedOrder() as signed:
@@ -129,6 +129,10 @@ class Agent:
         )
         agreed = None if self._problem else self._rounds.latest(epoch)
         return market if agreed is None else _with_agreement(market, agreed)
+
+    def tell(self, text: str) -> None:
+        """Have the house told of something, once."""
+        self._events = [*self._events, text][-KEPT_EVENTS:]
 
     # --- whether to trade ---------------------------------------------------------------------
 
@@ -187,7 +191,7 @@ class Agent:
         try:
             return self.member.place(epoch, side, steps, utc_s, t_s)
         except ValueError as error:
-            self._tell(f"order not placed: {error}")
+            self.tell(f"order not placed: {error}")
             return []
 
     def intention(self, position: Position, epoch: int) -> Intention:
@@ -239,7 +243,7 @@ class Agent:
                 who = self._name(other)
                 price = pact.price if bought else pact.price - pact.fee
                 when = _clock_text(self._timeline.delivery_s(epoch))
-                self._tell(f"{word} {pact.wh} Wh at {price / UNIT:.4f} for {when}, {who}")
+                self.tell(f"{word} {pact.wh} Wh at {price / UNIT:.4f} for {when}, {who}")
 
     def _tell_doubts(self, delivered: int) -> None:
         """Trades of the slot that has begun whose decision we do not know."""
@@ -247,7 +251,7 @@ class Agent:
             if pact.epoch == delivered and (key := f"in doubt {pact.id}") not in self._told:
                 self._told.add(key)
                 who = self._name(pact.seller if pact.buyer == self._me else pact.buyer)
-                self._tell(f"in doubt, so not delivered: {pact.wh} Wh with {who}")
+                self.tell(f"in doubt, so not delivered: {pact.wh} Wh with {who}")
 
     def _tell_refusals(self, epoch: int) -> None:
         """Once per slot: what was refused that no honest member sends."""
@@ -257,7 +261,7 @@ class Agent:
         self._refusals_epoch, self._refusals_told = epoch, self.refused.copy()
         said = ", ".join(f"{why} {new[why]}" for why in OFFENCES if new[why])
         if said:
-            self._tell(f"refused messages: {said}")
+            self.tell(f"refused messages: {said}")
 
     def _name(self, peer: str) -> str:
         """What a member is called in the list."""
@@ -274,9 +278,6 @@ class Agent:
         gate_s = self._timeline.delivery_s(epoch) - self._timeline.gate_s
         buyers = self._buyers.get(epoch if utc_s >= gate_s else epoch - 1, set())
         return min(1.0, len(buyers) / others) if others > 0 else 0.0
-
-    def _tell(self, text: str) -> None:
-        self._events = [*self._events, text][-KEPT_EVENTS:]
 
     def _forget(self, epoch: int) -> None:
         if len(self._ordered) + len(self._buyers) > 8:

@@ -30,7 +30,7 @@ from firmware.trading.folder import Folder, FolderError
 from firmware.trading.identity import Identity
 from firmware.trading.ledger import Ledger, LedgerError, Line
 from firmware.trading.ledger_check import check
-from firmware.trading.membership import Membership, follow, read_membership
+from firmware.trading.membership import Membership, follow, is_rival, read_membership
 from firmware.trading.messages import AckBody, HeadBody, OrderBody, WantBody, WitnessBody
 
 NUMBERS_AT_ONCE = 256  # message numbers reserved with one write
@@ -64,6 +64,7 @@ class TradingMember:
         self._countersigned: set[tuple[int, str]] = set()
         self._proposing: dict[int, bool] = {}  # whether we may propose a slot's book
         self._committed_s: dict[str, int] = {}  # when we knew, by trade
+        self._rivals: set[str] = set()  # hashes of documents that contradict each other
         self.membership = _newest(membership, ledger)
         timeline = self.membership.timeline()
         self._epoch = timeline.trading(utc_s)
@@ -76,6 +77,8 @@ class TradingMember:
                 self.admission.add_former(_document(line))
             self.trader.restore(line.kind, line.body, _order_of(line))
             self._note_commits(Entry(line.kind, line.body), line.utc_s)
+            if line.kind == "evidence":
+                self._rivals.update(line.body.get("hashes", ()))
         if self.membership.version > _version_in(ledger):
             self._save_membership(utc_s)
 
@@ -141,13 +144,24 @@ class TradingMember:
 
     def follow(self, document: Membership, utc_s: float) -> None:
         """A new membership document. Raises MembershipError, LedgerError."""
-        if document.version == self.membership.version and document == self.membership:
+        if document.hash == self.membership.hash:
             return
         self.membership = follow(self.membership, document)
         self._proposing = {}
         self._save_membership(utc_s)
         self.admission.set_membership(self.membership)
         self.trader.set_rules(self.membership.rules(self._epoch))
+
+    def note_rival(self, document: Membership, utc_s: float) -> bool:
+        """Keep a second document of our version, once; whether it was one not known yet."""
+        if document.hash in self._rivals or not is_rival(self.membership, document):
+            return False
+        hashes = sorted((document.hash, self.membership.hash))
+        self._rivals.update(hashes)
+        what = f"two membership documents of version {document.version}"
+        body = {"e": self._epoch, "peer": "administrators", "what": what, "hashes": hashes}
+        self.keep(Entry("evidence", body | {"document": document.model_dump()}), utc_s)
+        return True
 
     # --- what others send -------------------------------------------------------------------------
 

@@ -206,12 +206,23 @@ def follow(current: Membership, new: Membership) -> Membership:
         raise MembershipError(f"community {new.community}: {current.community} allowed")
     if new.version < current.version:
         raise MembershipError(f"version {new.version}: older than ours, {current.version}")
-    if new.version == current.version and new.hash != current.hash:
-        raise MembershipError(f"version {new.version}: not the one we have")
     require_signed(new, current.admins)
+    if new.version == current.version and new.hash > current.hash:
+        raise MembershipError(f"version {new.version}: another than ours, which holds")
     if new.version == current.version + 1 and new.prev != current.hash:
         raise MembershipError(f"version {new.version}: does not follow from ours")
     return new
+
+
+def is_rival(current: Membership, other: Membership) -> bool:
+    """Whether enough of the administrators signed both, two documents of one version.
+
+    Which of them holds must not depend on which came first: `follow` takes the lower hash.
+    """
+    if other.community != current.community or other.version != current.version:
+        return False
+    enough = len(other.signers() & set(current.admins.keys)) >= current.admins.need
+    return enough and other.hash != current.hash
 
 
 def _is_right(signature: Signature, data: bytes) -> bool:

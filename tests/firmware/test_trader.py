@@ -19,7 +19,8 @@ from firmware.neighbours import Said
 from firmware.position import Glance
 from firmware.trader import TradingProcess
 from firmware.trading.folder import Folder
-from firmware.trading.membership import Times
+from firmware.trading.identity import Identity
+from firmware.trading.membership import Membership, Times
 from tests.firmware.mqtt.conftest import Broker, wait_for
 
 Start = Callable[[str], TradingProcess]
@@ -119,6 +120,63 @@ def test_a_new_document_is_followed_from_the_folder_and_from_neighbours(
     assert kept.version == 3
 
 
+def second_version(folder: Folder, **changes: Any) -> Membership:
+    """A document that the folder's administrator signs after the first."""
+    first = folder.membership()
+    assert first is not None
+    following = first.model_copy(update={"version": 2, "prev": first.hash, **changes})
+    return following.signed(folder.administrator())
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_of_two_documents_of_one_version_the_same_holds_whichever_came_first(
+    start: Start, tmp_path: Path, first: int
+) -> None:
+    found(tmp_path / "ann")
+    folder = Folder(tmp_path / "ann")
+    market = second_version(folder).market
+    dearer = market.model_copy(update={"fee": market.fee + 1})
+    rivals = [second_version(folder), second_version(folder, market=dearer)]
+    holds = min(document.hash for document in rivals)
+    ann = start("ann")
+    told: list[str] = []
+    turned(ann, until=lambda: ask(ann).connected)
+    for document in [rivals[first], rivals[1 - first], *rivals]:
+        assert ann._membered is not None
+        ann._membered._consider(document.raw(), "the market", time.monotonic())
+        told += [text for text in ask(ann).market.events if "administrators" in text]
+    assert ann._membered is not None
+    assert ann._membered.member.membership.hash == holds
+    says = f"the administrators signed two documents of version 2: {holds[:16]} holds"
+    assert told == [says]
+    ann.close()  # and begin anew, with what is in the ledger
+    turned(ann, until=lambda: ask(ann).connected)
+    assert ann._membered is not None
+    for document in rivals:
+        ann._membered._consider(document.raw(), "the market", time.monotonic())
+    assert ann._membered.member.membership.hash == holds
+    kept = ann._membered.member.kept("evidence")
+    assert [body["what"] for body in kept] == ["two membership documents of version 2"]
+    assert "administrators" not in str(ask(ann).market.events)
+
+
+def test_a_second_document_that_is_not_signed_changes_nothing(
+    start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found(tmp_path / "ann")
+    ann, folder = start("ann"), Folder(tmp_path / "ann")
+    turned(ann, until=lambda: ask(ann).connected)
+    document = folder.membership()
+    assert document is not None
+    assert ann._membered is not None
+    forged = document.model_copy(update={"members": []}).signed(Identity.new())
+    ann._membered._consider(forged.raw(), "the market", time.monotonic())
+    assert ann._membered.member.membership == document
+    assert "refused: version 1: signed by 0 administrators" in caplog.text
+    assert ask(ann).market.events == ()
+    assert ann._membered.member.kept("evidence") == []
+
+
 def test_new_times_hold_also_where_their_document_cannot_be_kept(
     start: Start, tmp_path: Path
 ) -> None:
@@ -126,11 +184,9 @@ def test_new_times_hold_also_where_their_document_cannot_be_kept(
     ann, folder = start("ann"), Folder(tmp_path / "ann")
     turned(ann, until=lambda: ask(ann).connected)
     assert ann._membered is not None
-    before = ann._membered.member.membership
-    times = Times(**{name: ms // 3 for name, ms in before.market.times})
-    market = before.market.model_copy(update={"times": times})
-    changes = {"version": 2, "prev": before.hash, "market": market}
-    changed = before.model_copy(update=changes).signed(folder.administrator())
+    market = ann._membered.member.membership.market
+    times = Times(**{name: ms // 3 for name, ms in market.times})
+    changed = second_version(folder, market=market.model_copy(update={"times": times}))
     (tmp_path / "ann" / "community.json.part").mkdir()  # no file of this name can be written
     ann._membered._consider(changed.raw(), "the market", time.monotonic())
     turned(ann, until=lambda: version(ann) == 2 and slot_s(ann) == 300.0)

@@ -13,6 +13,7 @@ from firmware.trading.membership import (
     MembershipError,
     Times,
     follow,
+    is_rival,
     read_membership,
     require_signed,
 )
@@ -62,16 +63,32 @@ def test_new_administrators_need_the_old_ones_signatures(
     assert follow(taken_over, third).version == 3
 
 
-def test_no_way_back_and_no_second_document_of_a_version(
+def test_no_way_back_and_one_document_of_a_version(
     street: Membership, admins: list[Identity]
 ) -> None:
     second = successor(street, admins, admins)
     with pytest.raises(MembershipError, match="version 1: older than ours, 2"):
         follow(second, street)
-    other = successor(street, admins, admins, members=[])
-    with pytest.raises(MembershipError, match="version 2: not the one we have"):
-        follow(second, other)
     assert follow(second, second) == second
+    assert not is_rival(second, second)
+    other = successor(street, admins, admins, members=[])
+    assert is_rival(second, other)
+    assert is_rival(other, second)
+    holds, gives_way = sorted((second, other), key=lambda document: document.hash)
+    assert follow(gives_way, holds) == holds  # whichever came first
+    with pytest.raises(MembershipError, match="version 2: another than ours"):
+        follow(holds, gives_way)
+
+
+def test_a_second_document_that_is_not_signed_is_no_rival(
+    street: Membership, admins: list[Identity]
+) -> None:
+    second = successor(street, admins, admins)
+    for members in ([], street.members[:1], street.members[1:]):  # of some hash each
+        forged = successor(street, admins, admins[:1], members=members)
+        assert not is_rival(second, forged)
+        with pytest.raises(MembershipError, match="signed by 1"):
+            follow(second, forged)
 
 
 def test_a_box_that_missed_versions_catches_up(street: Membership, admins: list[Identity]) -> None:
