@@ -33,6 +33,7 @@ from firmware.trading.agent import Agent
 from firmware.trading.carrier import Carrier
 from firmware.trading.folder import Folder, FolderError
 from firmware.trading.ledger import LedgerError
+from firmware.trading.losses import Losses
 from firmware.trading.member import Outgoing, TradingMember, open_member
 from firmware.trading.membership import Membership, MembershipError, read_membership
 
@@ -64,6 +65,7 @@ class Membered:
         self._carrier = Carrier(
             site.market_broker, document.community, member.identity.peer, timeline.slot_s
         )
+        self._losses = Losses(timeline.slot_s)
         self._looked_s = self._complained_s = float("-inf")
         self._seen: tuple[int, int] | None = None  # of the document's file
         self.times_changed = False
@@ -87,8 +89,10 @@ class Membered:
         """Take the house's position; say what the market is."""
         now = replace(seen, utc_s=time.time(), t_s=time.monotonic())
         self._send(self.agent.step(positions.of(now, advice)))
-        market = self.agent.market(now.utc_s)
         status, document = self._carrier.status, self.member.membership
+        if lost := self._losses.note(status, now.t_s):
+            self.agent.tell(lost)
+        market = self.agent.market(now.utc_s)
         if not status.connected and not market.problem:
             why = status.problem or "not connected yet"
             market = replace(market, problem=f"broker {status.broker}: {why}")

@@ -50,6 +50,7 @@ class CarrierStatus:
     waiting: int = 0  # messages on their way out
     dropped_out: int = 0  # of them, for want of room
     dropped_in: int = 0  # of those that came in
+    late: int = 0  # waited for longer than a slot, and were not sent
     refused: Mapping[str, str] = field(default_factory=dict)  # by the broker: kind -> reason
 
 
@@ -135,6 +136,7 @@ class Carrier:
         self._documents: deque[bytes] = deque(maxlen=1)  # the newest that came, until it is taken
         self._found = b""  # what the broker has
         self._offer = _Offer(b"")
+        self._late = 0
         self._proposing = True
         self._heard_proposing = False
         self._stopping = threading.Event()
@@ -189,6 +191,7 @@ class Carrier:
             waiting=len(self._outbox),
             dropped_out=self._outbox.dropped,
             dropped_in=self._inbox.dropped,
+            late=self._late,
             refused=self._complaints.refused.copy(),
         )
 
@@ -255,6 +258,7 @@ class Carrier:
         """Send, unless it has become too late for it."""
         one, waited_s = parcel.outgoing, time.monotonic() - parcel.since_s
         if waited_s > self._slot_s:
+            self._late += 1
             return
         kept_s = OLDEST_S if one.kind in ("decide", "head") else self._slot_s
         session.publish(

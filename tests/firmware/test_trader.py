@@ -18,8 +18,10 @@ from firmware.config import Site
 from firmware.neighbours import Said
 from firmware.position import Glance
 from firmware.trader import TradingProcess
+from firmware.trading import carrier
 from firmware.trading.folder import Folder
 from firmware.trading.identity import Identity
+from firmware.trading.member import Outgoing
 from firmware.trading.membership import Membership, Times
 from tests.firmware.mqtt.conftest import Broker, wait_for
 
@@ -215,6 +217,23 @@ def test_without_a_broker_it_says_so(start: Start, tmp_path: Path, broker: Broke
     turned(ann, until=lambda: "connection refused" in ask(ann).market.problem)
     broker.start()
     turned(ann, until=lambda: ask(ann).market.problem == "")
+
+
+def test_messages_that_are_lost_are_told(
+    start: Start, tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found(tmp_path / "ann")
+    invite(tmp_path / "ann", tmp_path / "bob")
+    broker.stop()
+    monkeypatch.setattr(carrier, "QUEUE_BYTES", 3 * 1256)
+    ann = start("ann")
+    turned(ann, until=lambda: "connection refused" in ask(ann).market.problem)
+    assert ann._membered is not None
+    for _ in range(5):
+        ann._membered._send([Outgoing("meter", "", bytes(1000))])
+    assert "messages of the market are lost: 2 too many to send since the start" in (
+        ask(ann).market.events
+    )
 
 
 def test_a_ledger_that_takes_nothing_stops_trading_for_a_while(

@@ -200,6 +200,7 @@ def test_what_waited_for_longer_than_a_slot_is_not_sent(broker: Broker, carriers
     wait_for(lambda: ann.status.waiting == 0 and bob.status.connected)
     hello(ann, bob)
     nothing_comes(bob, ann)
+    assert ann.status.late == 1
 
 
 def test_what_finds_no_room_pushes_out_the_oldest(
