@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from control.net_position import Slot, mean_over
 from control.trades import Position
+from control.trading_records import Entry
 from firmware.trading.member import Outgoing, TradingMember
 from firmware.trading.slot_meter import SlotMeter
 from firmware.trading.statements import Statements, Tariff
@@ -23,21 +24,44 @@ class Accounts:
         self._meter = SlotMeter(self._timeline.slot_s)
         entries = [*member.kept("statement"), *member.kept("correct")]
         self._statements = Statements(member.identity.peer, entries)
-        self._tariffs: dict[int, Tariff] = {}
+        self._kept = {body["e"]: Tariff.of_body(body) for body in member.kept("tariff")}
+        self._tariffs = self._kept.copy()  # in the order in which they were seen
+        self._priced = -1  # the slot in which prices were seen last
         self._metered = self._billed = -1  # last epochs; of bills -1: since the ledger began
         self._open = set(self._statements.epochs())  # slots whose trades may still change
 
     def note(self, position: Position) -> None:
         """Registers and prices now."""
         self._meter.note(position)
-        now = Slot(position.utc_s, position.utc_s + 1.0)
+        running = int(position.utc_s // self._timeline.slot_s)
+        if running != self._priced and self._note_tariff(running, position, position.utc_s):
+            self._priced = running
+        self._note_tariff(running + 1, position, self._timeline.delivery_s(running + 1))
+        for epoch in (running, running + 1):
+            self._keep_tariff(epoch, position.utc_s)
+
+    def _note_tariff(self, epoch: int, position: Position, utc_s: float) -> bool:
+        """The grid's prices at a time in a slot; whether they are known."""
+        then = Slot(utc_s, utc_s + 1.0)
         rows = (position.buy_per_kwh, position.sell_per_kwh)
-        buy, sell = (mean_over(r, position.from_utc_s, position.step_s, now) for r in rows)
-        if buy is not None and sell is not None:
-            epoch = int(position.utc_s // self._timeline.slot_s)
-            self._tariffs.setdefault(epoch, Tariff.of(buy, sell))
-            while len(self._tariffs) > KEPT_SLOTS:
-                del self._tariffs[min(self._tariffs)]
+        buy, sell = (mean_over(r, position.from_utc_s, position.step_s, then) for r in rows)
+        if buy is None or sell is None:
+            return False
+        self._tariffs[epoch] = Tariff.of(buy, sell)
+        while len(self._tariffs) > KEPT_SLOTS:
+            del self._tariffs[next(iter(self._tariffs))]
+        return True
+
+    def _keep_tariff(self, epoch: int, utc_s: float) -> None:
+        """Where we are bound: it may be after a restart that the bill is made."""
+        tariff, commitments = self._tariffs.get(epoch), self._member.trader.commitments
+        if tariff is None or self._kept.get(epoch) == tariff or not commitments.is_locked(epoch):
+            return
+        self._kept[epoch] = tariff
+        while len(self._kept) > KEPT_SLOTS:
+            del self._kept[next(iter(self._kept))]
+        if commitments.of_epoch(epoch):
+            self._member.keep(Entry("tariff", {"e": epoch, **tariff.body()}), utc_s)
 
     def due(self, utc_s: float) -> list[Outgoing]:
         """Once per slot: the meter's message, the bill, corrections of earlier ones."""
@@ -93,4 +117,5 @@ class Accounts:
         return True
 
     def _latest_tariff(self) -> Tariff | None:
-        return self._tariffs[max(self._tariffs)] if self._tariffs else None
+        """What was seen last, for a slot of which nothing was seen."""
+        return next(reversed(self._tariffs.values())) if self._tariffs else None

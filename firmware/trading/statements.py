@@ -27,6 +27,15 @@ class Tariff:
         retail = round(UNIT * buy_per_kwh)
         return cls(retail, min(retail, round(UNIT * sell_per_kwh)))
 
+    @classmethod
+    def of_body(cls, body: Mapping[str, Any]) -> "Tariff":
+        """From an entry of the ledger."""
+        return cls(body["retail"], body["feed_in"])
+
+    def body(self) -> dict[str, int]:
+        """For an entry of the ledger."""
+        return {"retail": self.retail, "feed_in": self.feed_in}
+
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
@@ -103,12 +112,11 @@ def _body(slot: _Slot) -> dict[str, Any]:
         "imp": reading.import_wh,
         "exp": reading.export_wh,
         "q": reading.quality,
-        "retail": slot.tariff.retail,
-        "feed_in": slot.tariff.feed_in,
+        **slot.tariff.body(),
     }
 
 
 def _slot(body: Mapping[str, Any]) -> _Slot:
     pacts = tuple(Pact.of_row(body["e"], row) for row in body["trades"])
     reading = Reading(body["imp"], body["exp"], 0, 0, body["q"])
-    return _Slot(pacts, reading, Tariff(body["retail"], body["feed_in"]))
+    return _Slot(pacts, reading, Tariff.of_body(body))

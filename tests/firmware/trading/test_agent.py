@@ -16,6 +16,7 @@ from firmware.trading.admission import Why
 from firmware.trading.agent import FRESH_S
 from firmware.trading.ledger_check import check, disagreements
 from firmware.trading.wall_clock import WallClock
+from tests.firmware.trading import agent_street as agent_street_module
 from tests.firmware.trading.agent_street import (
     BUY,
     DAY_S,
@@ -284,6 +285,23 @@ def test_a_slot_that_ended_while_the_box_was_off_is_billed_all_the_same(tmp_path
         street.run(0.2 * SLOT_S)
         (bill,) = statements(street, 0)
         assert (bill["e"], bill["q"]) == (EPOCH, "missing")
+
+
+@pytest.mark.parametrize("slots", [0.99, 1.3])  # committed and not begun yet; running
+def test_a_slot_is_billed_by_its_own_prices_also_after_a_time_without_power(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slots: float
+) -> None:
+    with agent_street(tmp_path, three(), start_s=NOON_S) as street:
+        street.run(slots * SLOT_S)
+        assert traded_wh(street, 0) != 0
+        street.agent(0).member._ledger.close()
+        street.now_s += 4 * SLOT_S
+        monkeypatch.setattr(agent_street_module, "BUY", 2 * BUY)
+        monkeypatch.setattr(agent_street_module, "SELL", 2 * SELL)
+        street.start(0)
+        street.run(0.2 * SLOT_S)
+        (bill,) = statements(street, 0)
+        assert (bill["e"], bill["retail"], bill["feed_in"]) == (EPOCH, 30_000, 5_000)
 
 
 def test_bills_go_on_when_a_clock_that_was_ahead_goes_back(tmp_path: Path) -> None:
