@@ -52,7 +52,7 @@ def _room(site: SiteParameters, state: State, battery_kw: float, now_s: float) -
     if generator is not None and comes(state):
         room_kw, _ = _beside_generator(generator, site.battery, plant)
         return room_kw, "minimum load of the generator that starts"
-    room_kw = plant.pv_seen_kw + plant.net_kw + _can_charge_kw(site.battery, plant)
+    room_kw = plant.pv_seen_kw + plant.net_kw + can_charge_kw(site.battery, plant)
     return room_kw, "island: the battery can charge no faster"
 
 
@@ -101,7 +101,7 @@ def _beside_generator(
 ) -> tuple[float, str]:
     least_kw = generator.min_kw + GENERATOR_MARGIN_FRAC * generator.rated_kw
     if plant.net_kw is not None:
-        can_kw = _can_charge_kw(battery, plant) if battery else 0.0
+        can_kw = can_charge_kw(battery, plant) if battery else 0.0
         return plant.pv_seen_kw + plant.net_kw + can_kw - least_kw, "generator's minimum load"
     if plant.generator_kw is not None:
         return plant.pv_seen_kw + plant.generator_kw - least_kw, "generator's minimum load"
@@ -134,7 +134,7 @@ def _distrusted(state: State, now_s: float) -> set[str]:
     }
 
 
-def _can_charge_kw(battery: BatteryParameters, plant: Estimate) -> float:
+def can_charge_kw(battery: BatteryParameters, plant: Estimate) -> float:
     """What the battery can still take; nothing where its charge or its limit is unknown."""
     if plant.soc_frac is None or plant.charge_limit_kw is None:
         return 0.0

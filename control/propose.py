@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from control import rules
+from control.curtail import can_charge_kw
 from control.delivery import Delivery, due
+from control.fleet import each_set
 from control.follow import (
     Slot,
     counts_on_grid,
@@ -277,17 +279,31 @@ def _saving(view: View) -> str:
 def _planned(view: View, slot: Slot, soc_frac: float) -> tuple[Level, bool, str]:
     """The plan's wish. When in the day the set runs is nearly a tie: a full battery waits.
 
-    Later more is known of sun and load, and the set may not be needed at all.
+    Later more is known of sun and load, and the set may not be needed at all. One that runs rests
+    when nothing takes what it must give at least.
     """
     battery = view.site.battery
     kept = f"; {slot.reserve}" if slot.reserve else ""
     if not slot.generator_on:
         return Level.PLAN, False, f"plan: rest{kept}"
-    if battery is not None and not view.state.generator.run:
+    if battery is not None:
         usable_frac = battery.soc_max_frac - battery.soc_min_frac
-        if soc_frac > battery.soc_min_frac + WAITING_FRAC * usable_frac:
+        can_wait = soc_frac > battery.soc_min_frac + WAITING_FRAC * usable_frac
+        if can_wait and not view.state.generator.run:
             return Level.PLAN, False, "plan: run, but the battery can wait"
+        if can_wait and _runs_too_low(view, battery):
+            return Level.PLAN, False, "plan: run, but nothing takes the set's minimum load"
     return Level.PLAN, True, f"plan: run{kept}"
+
+
+def _runs_too_low(view: View, battery: BatteryParameters) -> bool:
+    """Whether the sets that carry stay below their least load, even were the sun switched off."""
+    plant = view.plant
+    running = [unit for unit, own, _ in each_set(view.site, view.state) if own.run]
+    if not plant.generator_carries or plant.net_kw is None or not running:
+        return False
+    least_kw = max(unit.min_load_frac for unit in running) * sum(s.rated_kw for s in running)
+    return plant.net_kw + plant.pv_seen_kw + can_charge_kw(battery, plant) < least_kw
 
 
 def _rule(view: View) -> tuple[Level, bool, str]:

@@ -95,6 +95,7 @@ def build_instance(
         diesel_pollution_per_kwh=_pollution_per_kwh(site),
         grid_pollution_per_kwh=site.grid.pollution_per_kwh if site.grid else 0.0,
         unserved_per_kwh=planner.unserved_cost_per_kwh,
+        dumped_per_kwh=planner.unserved_cost_per_kwh,  # nothing here dumps: a set runs too low
         energy_value_per_kwh=_energy_value(site, buy, connected, sets),
     )
 

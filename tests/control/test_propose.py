@@ -217,6 +217,26 @@ def test_a_full_battery_puts_off_a_planned_start(
     assert of(found, "genset")[-1] == ("plan", *wish)
 
 
+@pytest.mark.parametrize(
+    ("soc_frac", "load_kw", "pv_kw", "wish"),
+    [
+        (0.95, 0.8, 0.0, (0.0, "plan: run, but nothing takes the set's minimum load")),
+        (0.95, 0.8, 1.3, (0.0, "plan: run, but nothing takes the set's minimum load")),
+        (0.95, 2.0, 2.0, (1.0, "plan: run")),  # PV makes way
+        (0.95, 1.6, 0.0, (1.0, "plan: run")),
+        (0.80, 0.8, 0.0, (1.0, "plan: run")),  # the battery takes the rest
+        (0.95, None, 0.0, (1.0, "plan: run")),  # who knows
+    ],
+)
+def test_a_planned_set_that_nothing_loads_rests(
+    build: Any, soc_frac: float, load_kw: float | None, pv_kw: float, wish: tuple[float, str]
+) -> None:
+    plan = build.plan(grid_kw=(0.0, 0.0), generator_on=(True, True))
+    plant = replace(CARRIED, soc_frac=soc_frac, load_kw=load_kw, pv_kw=pv_kw)
+    found = wishes(build, plant, plan=plan, generator=GeneratorState(run=True))
+    assert of(found, "genset")[-1] == ("plan", *wish)
+
+
 # --- outside the limits --------------------------------------------------------------------
 
 

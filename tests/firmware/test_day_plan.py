@@ -128,6 +128,11 @@ def test_a_kwh_left_on_an_island_saves_running_time_and_not_only_fuel_per_kwh(si
     assert made.energy_value_per_kwh == pytest.approx(made_for * efficiency)
 
 
+def test_power_that_nothing_takes_is_as_dear_as_load_that_nothing_serves(site: Site) -> None:
+    made = instance(site, grid_present=False, generator_usable=True)
+    assert made.dumped_per_kwh == made.unserved_per_kwh == site.planner.unserved_cost_per_kwh
+
+
 def test_a_generator_that_never_ran_has_rested_for_long(site: Site) -> None:
     made = instance(site, grid_present=False, generator_usable=True, generator_for_s=1e9)
     assert 100.0 < made.diesel.initial_time_in_state_h < float("inf")
