@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from control.net_position import Slot, mean_over
 from control.trades import Position
+from control.trading_commitments import KEPT_EPOCHS
 from control.trading_records import Entry
 from firmware.trading.member import Outgoing, TradingMember
 from firmware.trading.slot_meter import SlotMeter
@@ -11,7 +12,7 @@ from firmware.trading.statements import Statements, Tariff
 
 METER_FRAC = 0.03  # of a slot after its end the meter's message is sent ...
 BILL_FRAC = 0.06  # ... and the bill is made
-KEPT_SLOTS = 200  # slots of which readings and prices are remembered
+KEPT_SLOTS = 200  # slots of which readings and prices are remembered, and bills still made
 
 
 class Accounts:
@@ -68,8 +69,9 @@ class Accounts:
         line = self._timeline
         over = line.trading(utc_s) - 2
         since_s = utc_s - line.delivery_s(over + 1)
-        self._metered = min(self._metered, over)  # the wall clock may have gone back
-        self._billed = min(self._billed, over)
+        self._metered = min(self._metered, over)  # the wall clock may have gone back ...
+        if self._billed > over:
+            self._billed = -1  # ... and what was billed by it is looked at again
         outgoing: list[Outgoing] = []
         if over > self._metered and since_s >= METER_FRAC * line.slot_s:
             self._metered = over
@@ -96,17 +98,18 @@ class Accounts:
     def _bill(self, over: int, missed: Iterable[int], utc_s: float) -> None:
         """`missed`: slots that ended while nobody looked, as with the box switched off."""
         doubtful = {pact.epoch for pact in self._member.trader.commitments.in_doubt()}
-        due = {epoch for epoch in self._open | doubtful | {over, *missed} if epoch <= over}
+        known = self._open | doubtful | {over, *missed}
+        due = {e for e in known if e <= over and not self._statements.is_closed(e)}
         unbilled = {epoch for epoch in sorted(due) if not self._bill_one(epoch, utc_s)}
         self._open = doubtful | unbilled
-        self._statements.forget(over - KEPT_SLOTS)
+        self._statements.forget(KEPT_EPOCHS)
 
     def _bill_one(self, epoch: int, utc_s: float) -> bool:
         """False: there is something to bill, and no price to do it by yet."""
         pacts = self._member.committed(epoch)
         entry = None
         if self._statements.is_made(epoch):
-            entry = self._statements.correct(epoch, pacts)
+            entry = self._statements.correct(epoch, pacts, self._meter.reading(epoch))
         elif pacts:
             tariff = self._tariffs.get(epoch) or self._latest_tariff()
             if tariff is None:

@@ -69,7 +69,7 @@ class TradingMember:
         timeline = self.membership.timeline()
         self._epoch = timeline.trading(utc_s)
         self.trader = Trader(identity.peer, self.membership.rules(self._epoch), timeline)
-        lines = list(ledger.lines(max(1, _last_bound(ledger, self._epoch) - KEPT_EPOCHS)))
+        lines = list(ledger.lines(_kept_since(ledger, self._epoch)))
         suspended = _suspended(lines, self.membership.version)
         self.admission = Admission(self.membership, self._saved_heard, suspended)
         for line in lines:
@@ -139,7 +139,7 @@ class TradingMember:
 
     def kept(self, kind: str) -> list[Mapping[str, Any]]:
         """Our entries of a kind of the last week, oldest first. Raises LedgerError."""
-        lines = self._ledger.lines(max(1, self._epoch - KEPT_EPOCHS))
+        lines = self._ledger.lines(_kept_since(self._ledger, self._epoch))
         return [line.body for line in lines if line.kind == kind]
 
     def follow(self, document: Membership, utc_s: float) -> None:
@@ -371,10 +371,13 @@ def _document(line: Line) -> Membership:
     return read_membership(canonical(line.body["document"]))
 
 
-def _last_bound(ledger: Ledger, epoch: int) -> int:
-    """The newest epoch that we are bound in: `epoch` is the clock's word, which may be ahead."""
+def _kept_since(ledger: Ledger, epoch: int) -> int:
+    """The first epoch of what is remembered: a week before the newest that we are bound in.
+
+    `epoch` is the clock's word, which may be ahead.
+    """
     line = ledger.last("lock")
-    return min(epoch, line.body["e"]) if line else epoch
+    return max(1, (min(epoch, line.body["e"]) if line else epoch) - KEPT_EPOCHS)
 
 
 def _version_in(ledger: Ledger) -> int:

@@ -1,17 +1,20 @@
 """This house's bill of each slot in which it traded: in the ledger, corrected when more is known.
 
 A statement is made once the slot is over. What comes later - a trade that was in doubt turns out
-committed - is a correction beside it: the sum of both is the bill, and nothing is overwritten.
+committed, a slot that was billed by a clock that was ahead is read after all - is a correction
+beside it: the sum of both is the bill, and nothing is overwritten.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from control.order_pricing import UNIT
 from control.settlement import Deal, Settlement, correction, settle
 from control.trading_records import Entry, Pact
-from firmware.trading.slot_meter import Reading
+from firmware.trading.slot_meter import Quality, Reading
+
+BETTER: tuple[Quality, ...] = ("missing", "est", "ok")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Statements:
         """`entries`: the bodies of "statement" and "correct" entries, oldest first."""
         self._me = me
         self._slots: dict[int, _Slot] = {}
+        self._oldest = 0  # slots before it are closed
         for body in entries:
             self._slots[body["e"]] = _slot(body)
 
@@ -72,7 +76,7 @@ class Statements:
 
     def make(self, epoch: int, pacts: Iterable[Pact], reading: Reading, tariff: Tariff) -> Entry:
         """The bill of a slot that is over."""
-        slot = self._slots[epoch] = _Slot(_sorted(pacts), reading, tariff)
+        slot = self._slots[epoch] = _Slot(_sorted(pacts), _bare(reading), tariff)
         settled = slot.settled(self._me)
         line = next(line for line in settled.lines if line.peer == self._me)
         body = {
@@ -84,24 +88,44 @@ class Statements:
         }
         return Entry("statement", {"e": epoch, **body, **_body(slot)})
 
-    def correct(self, epoch: int, pacts: Iterable[Pact]) -> Entry | None:
-        """What changes once other trades of a slot are known; None when nothing does."""
+    def correct(self, epoch: int, pacts: Iterable[Pact], reading: Reading) -> Entry | None:
+        """What changes once more of a slot is known; None when nothing does.
+
+        What was committed stays so, and a reading does not give way to a worse one.
+        """
         before = self._slots[epoch]
-        after = _Slot(_sorted(pacts), before.reading, before.tariff)
-        if after.pacts == before.pacts:
+        known = {pact.id: pact for pact in (*before.pacts, *pacts)}
+        better = max(_bare(reading), before.reading, key=lambda one: BETTER.index(one.quality))
+        after = _Slot(_sorted(known.values()), better, before.tariff)
+        if after == before:
             return None
         self._slots[epoch] = after
         changes = correction(before.settled(self._me), after.settled(self._me))
         money = changes.get(("peer", self._me), 0)
         return Entry("correct", {"e": epoch, "money": money, **_body(after)})
 
-    def forget(self, before_epoch: int) -> None:
-        """What is older can not change any more."""
-        self._slots = {e: slot for e, slot in self._slots.items() if e >= before_epoch}
+    def forget(self, most: int) -> None:
+        """Close all but the newest.
+
+        Old is what many bills came after, whatever the clock says: one that was ahead for a while
+        must not have us bill a slot again.
+        """
+        for epoch in sorted(self._slots)[:-most]:
+            del self._slots[epoch]
+            self._oldest = epoch + 1
+
+    def is_closed(self, epoch: int) -> bool:
+        """Whether nothing about a slot can change any more."""
+        return epoch < self._oldest
 
 
 def _sorted(pacts: Iterable[Pact]) -> tuple[Pact, ...]:
     return tuple(sorted(pacts, key=lambda pact: pact.id))
+
+
+def _bare(reading: Reading) -> Reading:
+    """Without the registers, which no bill depends on."""
+    return replace(reading, import_register_wh=0, export_register_wh=0)
 
 
 def _body(slot: _Slot) -> dict[str, Any]:

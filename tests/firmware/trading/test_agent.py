@@ -313,6 +313,58 @@ def test_bills_go_on_when_a_clock_that_was_ahead_goes_back(tmp_path: Path) -> No
         assert [bill["e"] for bill in statements(street, 0)] == [EPOCH + 1, EPOCH + 2]
 
 
+def money(street: AgentStreet, number: int, epoch: int) -> int:
+    """What a slot came to, with everything that was corrected."""
+    bills = [b for b in statements(street, number) if b["e"] == epoch]
+    assert len(bills) == 1
+    changes = [b["money"] for b in statements(street, number, "correct") if b["e"] == epoch]
+    return int(bills[0]["trade_money"] + bills[0]["grid_money"] + sum(changes))
+
+
+@pytest.mark.parametrize("slots_ahead", [1, 3, 300])
+def test_a_slot_that_is_billed_too_early_is_corrected_by_its_reading(
+    tmp_path: Path, slots_ahead: int
+) -> None:
+    """As by a clock that is ahead for a while in the middle of the slot."""
+    with agent_street(tmp_path, three(), start_s=NOON_S) as street:
+        street.run(1.3 * SLOT_S)
+        street.houses[0].clock_off_s = slots_ahead * SLOT_S
+        street.run(0.3 * SLOT_S)
+        street.houses[0].clock_off_s = 0.0
+        street.run(0.6 * SLOT_S)
+        metered_wh = 1000 * street.houses[0].delivered[EPOCH]
+        pacts = street.agent(0).member.committed(EPOCH)
+        traded = sum(pact.wh * (pact.price - pact.fee) for pact in pacts)
+        deviation_wh = metered_wh - traded_wh(street, 0)
+        price = 30_000 if deviation_wh > 0 else 5_000
+        expected = traded - price * deviation_wh
+        assert money(street, 0, EPOCH) == pytest.approx(expected, abs=20 * 30_000)
+
+
+@pytest.mark.parametrize("slots_ahead", [1, 300, 800])
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_slot_is_billed_once_whatever_the_clock_was_when_it_ended(
+    tmp_path: Path, slots_ahead: int, restart: bool
+) -> None:
+    with agent_street(tmp_path, three(), start_s=NOON_S) as street:
+        street.run(2.4 * SLOT_S)
+        (before,) = statements(street, 0)
+        street.houses[0].clock_off_s = slots_ahead * SLOT_S
+        street.run(0.3 * SLOT_S)
+        if restart:
+            street.agent(0).member._ledger.close()
+            street.start(0)
+        street.run(0.5 * SLOT_S)
+        street.houses[0].clock_off_s = 0.0
+        street.run(2.0 * SLOT_S)
+        bills = statements(street, 0)
+        assert bills[0] == before
+        traded = [e for e in range(EPOCH, EPOCH + 4) if street.agent(0).member.committed(e)]
+        assert {EPOCH, EPOCH + 1} <= set(traded)
+        assert sorted(bill["e"] for bill in bills) == traded
+        assert [b for b in statements(street, 0, "correct") if b["e"] == EPOCH] == []
+
+
 # --- whatever the position is -------------------------------------------------------------------
 
 number = st.one_of(st.floats(-12, 12), st.floats(allow_nan=True, allow_infinity=True))

@@ -154,17 +154,41 @@ def test_a_correction_makes_the_bill_what_it_would_have_been() -> None:
     early, late = trade("me", "ann", 300), trade("me", "bob", 200)
     made = Statements("me", ())
     first = made.make(EPOCH, [early], READING, TARIFF).body
-    assert made.correct(EPOCH, [early]) is None
-    change = made.correct(EPOCH, [late, early])
+    assert made.correct(EPOCH, [early], MISSING) is None
+    change = made.correct(EPOCH, [late, early], MISSING)
     assert change is not None
     whole = Statements("me", ()).make(EPOCH, [early, late], READING, TARIFF).body
     money = first["trade_money"] + first["grid_money"] + change.body["money"]
     assert money == whole["trade_money"] + whole["grid_money"]
     again = Statements("me", [first, change.body])  # after a restart
-    assert again.correct(EPOCH, [early, late]) is None
-    assert again.correct(EPOCH, [early]) is not None
-    again.forget(EPOCH + 1)
-    assert not again.is_made(EPOCH)
+    assert again.correct(EPOCH, [early, late], MISSING) is None
+    assert again.correct(EPOCH, [early], MISSING) is None  # what is committed stays committed
+    assert again.correct(EPOCH, [], MISSING) is None
+
+
+def test_a_better_reading_corrects_a_bill_and_a_worse_one_does_not() -> None:
+    kept_to, rough = trade("me", "ann", 500), replace(READING, import_wh=550, quality="est")
+    made = Statements("me", ())
+    first = made.make(EPOCH, [kept_to], MISSING, TARIFF).body
+    for reading, deviation_wh, whole in ((rough, 50, -1_500_000), (READING, 100, -3_000_000)):
+        change = made.correct(EPOCH, [kept_to], reading)
+        assert change is not None
+        first = {**first, "grid_money": first["grid_money"] + change.body["money"]}
+        assert first["grid_money"] == whole == -deviation_wh * 30_000
+    for reading in (READING, rough, MISSING):
+        assert made.correct(EPOCH, [kept_to], reading) is None
+
+
+def test_bills_are_forgotten_by_number_and_not_made_again() -> None:
+    made = Statements("me", ())
+    for epoch in (EPOCH, EPOCH + 1000, EPOCH + 1001):
+        made.make(epoch, [trade("me", "ann", 500)], READING, TARIFF)
+    made.forget(3)
+    assert made.epochs() == [EPOCH, EPOCH + 1000, EPOCH + 1001]
+    assert not made.is_closed(EPOCH)
+    made.forget(2)
+    assert made.epochs() == [EPOCH + 1000, EPOCH + 1001]
+    assert [made.is_closed(EPOCH + after) for after in (0, 1, 1000)] == [True, False, False]
 
 
 def test_bills_in_the_ledger_are_shown(tmp_path: Path) -> None:
@@ -173,7 +197,7 @@ def test_bills_in_the_ledger_are_shown(tmp_path: Path) -> None:
     made = Statements(identity.peer, ())
     early, late = trade(identity.peer, "ann", 300), trade(identity.peer, "bob", 200)
     file.append([made.make(EPOCH, [early], replace(READING, quality="est"), TARIFF)], 1_000)
-    change = made.correct(EPOCH, [early, late])
+    change = made.correct(EPOCH, [early, late], MISSING)
     assert change is not None
     file.append([change], 2_000)
     file.close()
