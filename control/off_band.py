@@ -48,6 +48,8 @@ def watch(
     less_kw = math.hypot(
         load.p50_kw[index] - load.p10_kw[index], pv.p90_kw[index] - pv.p50_kw[index]
     )
+    if not math.isfinite(error_kw):  # it would stay in the mean for ever
+        return before
     mean = _averaged(before, now_s, error_kw)
     band_kw = max(LEAST_KW, more_kw if mean.error_kw > 0 else less_kw)
     full = mean.known_s >= AVERAGED_S

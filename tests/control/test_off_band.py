@@ -1,7 +1,9 @@
 """When a forecast is off by more than its band, and that the answer does not change in turn."""
 
 import math
+from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,6 +51,19 @@ def test_it_is_on_again_well_inside_only() -> None:
     off = after(10.0, 1.1 * MORE_KW)
     assert after(60.0, 0.6 * MORE_KW, off, 600.0).off
     assert not after(60.0, 0.4 * MORE_KW, off, 600.0).off
+
+
+@pytest.mark.parametrize("kw", [math.nan, math.inf, -math.inf])
+def test_one_measurement_that_is_no_number_leaves_no_trace(kw: float) -> None:
+    quiet = after(10.0, 0.0)
+    broken = replace(FORECAST, load=flat(0.2, kw, 1.8))
+    for state in (
+        watch(quiet, FORECAST, 600.0, kw, 1.6),
+        watch(quiet, FORECAST, 600.0, 1.0, kw),
+        watch(quiet, broken, 600.0, 1.0, 1.6),
+    ):
+        assert state == quiet
+        assert after(6.0, 1.05 * MORE_KW, state, 610.0).off
 
 
 def test_without_a_measurement_or_a_forecast_it_stays_as_it_was() -> None:
