@@ -63,7 +63,7 @@ def test_one_measurement_that_is_no_number_leaves_no_trace(kw: float) -> None:
         watch(quiet, broken, 600.0, 1.0, 1.6),
     ):
         assert state == quiet
-        assert after(6.0, 1.05 * MORE_KW, state, 610.0).off
+        assert after(30.0, 1.05 * MORE_KW, state, 610.0).off
 
 
 def test_without_a_measurement_or_a_forecast_it_stays_as_it_was() -> None:
