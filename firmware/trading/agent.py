@@ -57,7 +57,7 @@ class Agent:
         self._problem = "no position of the house yet"
         self._ordered: dict[int, Intention] = {}
         self._buyers: dict[int, set[str]] = {}
-        self._told: set[str] = set()  # trades that an event was made of
+        self._told = member.all_committed()  # trades that an event was made of, before a restart
         self._refusals_told: Counter[Why] = Counter()
         self._refusals_epoch = 0
         self._events: list[str] = []

@@ -115,6 +115,10 @@ class TradingMember:
         """The trades of an epoch that bind both parties."""
         return self.trader.committed(epoch)
 
+    def all_committed(self) -> set[str]:
+        """Names of all trades of the last week that bind both parties."""
+        return set(self._committed_s)
+
     def scheduled(self, epoch: int) -> list[Pact]:
         """Those of them that were known in time to be delivered."""
         timeline = self.trader.timeline

@@ -257,7 +257,7 @@ def test_a_decision_that_comes_late_is_settled_and_not_delivered(tmp_path: Path)
         assert_sound(street)
 
 
-def test_after_a_restart_it_goes_on_and_bills_nothing_twice(tmp_path: Path) -> None:
+def test_after_a_restart_it_goes_on_and_tells_and_bills_nothing_twice(tmp_path: Path) -> None:
     with agent_street(tmp_path, three(), start_s=NOON_S) as street:
         street.run(1.3 * SLOT_S)
         before = street.market(0).trades
@@ -271,6 +271,9 @@ def test_after_a_restart_it_goes_on_and_bills_nothing_twice(tmp_path: Path) -> N
         street.agent(0).member._ledger.close()
         street.start(0)
         street.run(SLOT_S)
+        told = [t for t in street.events[street.people[0].peer] if t.startswith("sold ")]
+        pacts = [p for e in range(EPOCH, EPOCH + 3) for p in street.agent(0).member.committed(e)]
+        assert len(told) == len(set(told)) == len(pacts)
         assert [bill["e"] for bill in statements(street, 0)] == [EPOCH, EPOCH + 1]
         assert statements(street, 0, "correct") == []
 
