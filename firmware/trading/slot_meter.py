@@ -9,6 +9,7 @@ from control.trades import Position
 Quality = Literal["ok", "est", "missing"]
 NEAR_S = 5.0  # readings this near to each other tell the register between them ...
 NEAR_FRAC = 0.02  # ... or this share of a slot
+OFF_FRAC = 0.1  # a slot that a step of the clock made longer or shorter by more is not read
 KEPT_BOUNDS = 200
 MOST_WH = 10**9
 
@@ -18,6 +19,7 @@ class Registers:
     """The meter at one moment."""
 
     utc_s: float
+    t_s: float  # monotonic
     import_kwh: float
     export_kwh: float
 
@@ -48,6 +50,7 @@ class SlotMeter:
 
     def __init__(self, slot_s: float) -> None:
         self._slot_s = slot_s
+        self._near_s = max(NEAR_S, NEAR_FRAC * slot_s)
         self._last: Registers | None = None
         self._bounds: dict[int, tuple[Registers, bool]] = {}  # and whether it is well known
 
@@ -69,7 +72,7 @@ class SlotMeter:
             return  # another meter
         first = int(last.utc_s // self._slot_s) + 1
         end = int(now.utc_s // self._slot_s)
-        near = now.utc_s - last.utc_s <= max(NEAR_S, NEAR_FRAC * self._slot_s)
+        near = now.utc_s - last.utc_s <= self._near_s
         for number in range(max(first, end - KEPT_BOUNDS + 1), end + 1):
             at = _between(last, now, number * self._slot_s)
             self._bounds.setdefault(number, (at, near))
@@ -86,7 +89,11 @@ class SlotMeter:
         export_wh = _wh(last.export_kwh) - _wh(first.export_kwh)
         if not (0 <= import_wh <= MOST_WH and 0 <= export_wh <= MOST_WH):
             return MISSING
-        quality: Quality = "ok" if first_near and last_near else "est"
+        off_s = abs(last.t_s - first.t_s - self._slot_s)
+        if off_s > OFF_FRAC * self._slot_s:
+            return MISSING
+        well = first_near and last_near and off_s <= self._near_s
+        quality: Quality = "ok" if well else "est"
         return Reading(import_wh, export_wh, _wh(last.import_kwh), _wh(last.export_kwh), quality)
 
 
@@ -96,13 +103,14 @@ def _registers(position: Position) -> Registers | None:
         return None
     if not (0.0 <= imported < 1e12 and 0.0 <= exported < 1e12):  # false for NaN too
         return None
-    return Registers(position.utc_s, imported, exported)
+    return Registers(position.utc_s, position.t_s, imported, exported)
 
 
 def _between(before: Registers, after: Registers, utc_s: float) -> Registers:
     share = (utc_s - before.utc_s) / (after.utc_s - before.utc_s)
     return Registers(
         utc_s,
+        before.t_s + share * (after.t_s - before.t_s),
         before.import_kwh + share * (after.import_kwh - before.import_kwh),
         before.export_kwh + share * (after.export_kwh - before.export_kwh),
     )

@@ -91,11 +91,11 @@ class Statements:
     def correct(self, epoch: int, pacts: Iterable[Pact], reading: Reading) -> Entry | None:
         """What changes once more of a slot is known; None when nothing does.
 
-        What was committed stays so, and a reading does not give way to a worse one.
+        What was committed stays so, and a reading gives way to a better one only.
         """
         before = self._slots[epoch]
         known = {pact.id: pact for pact in (*before.pacts, *pacts)}
-        better = max(_bare(reading), before.reading, key=lambda one: BETTER.index(one.quality))
+        better = max(before.reading, _bare(reading), key=lambda one: BETTER.index(one.quality))
         after = _Slot(_sorted(known.values()), better, before.tariff)
         if after == before:
             return None

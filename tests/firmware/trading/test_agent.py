@@ -368,6 +368,23 @@ def test_a_slot_is_billed_once_whatever_the_clock_was_when_it_ended(
         assert [b for b in statements(street, 0, "correct") if b["e"] == EPOCH] == []
 
 
+@pytest.mark.parametrize("step_s", [20.0, -20.0, 3600.0, -3600.0])
+def test_a_step_of_the_clock_bills_no_energy_twice(tmp_path: Path, step_s: float) -> None:
+    """In the middle of a slot that is being delivered."""
+    with agent_street(tmp_path, three(), start_s=NOON_S) as street:
+        street.run(2.3 * SLOT_S)
+        (before,) = statements(street, 0)
+        street.houses[0].clock_off_s = step_s
+        street.run(6 * SLOT_S)
+        bills = statements(street, 0)
+        assert bills[0] == before
+        assert EPOCH + 1 in {bill["e"] for bill in bills}  # the slot that was delivered
+        assert len({bill["e"] for bill in bills}) == len(bills)
+        assert statements(street, 0, "correct") == []
+        most_wh = max(abs(1000 * kwh) for kwh in street.houses[0].delivered.values())
+        assert all(bill["exp"] <= 1.1 * most_wh for bill in bills)
+
+
 # --- whatever the position is -------------------------------------------------------------------
 
 number = st.one_of(st.floats(-12, 12), st.floats(allow_nan=True, allow_infinity=True))

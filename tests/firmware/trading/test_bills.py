@@ -24,11 +24,14 @@ TARIFF = Tariff.of(0.30, 0.05)
 READING = Reading(600, 0, 1600, 0, "ok")
 
 
-def at(utc_s: float, import_kwh: float | None, export_kwh: float | None = 0.0) -> Position:
+def at(
+    utc_s: float, import_kwh: float | None, export_kwh: float | None = 0.0, ahead_s: float = 0.0
+) -> Position:
+    """The meter when the wall clock, `ahead_s` of the true time, shows `utc_s`."""
     nothing = Quantiles()
     return Position(
         utc_s=utc_s,
-        t_s=utc_s,
+        t_s=utc_s - ahead_s,
         clock_problem="",
         trading=True,
         from_utc_s=utc_s // SLOT_S * SLOT_S,
@@ -97,7 +100,7 @@ def test_what_was_not_read_is_missing(positions: tuple[Position, ...]) -> None:
 def test_readings_go_on_when_a_clock_that_was_ahead_goes_back(slots_ahead: int) -> None:
     found = read(
         at(BEGIN_S - 300.0, 9.0),
-        at(BEGIN_S - 298.0 + slots_ahead * SLOT_S, 9.001),
+        at(BEGIN_S - 298.0 + slots_ahead * SLOT_S, 9.001, ahead_s=slots_ahead * SLOT_S),
         at(BEGIN_S - 296.0, 9.002),
         at(BEGIN_S - 1.0, 9.999),
         at(BEGIN_S + 1.0, 10.001),
@@ -105,6 +108,38 @@ def test_readings_go_on_when_a_clock_that_was_ahead_goes_back(slots_ahead: int) 
         at(BEGIN_S + SLOT_S + 1.0, 10.501),
     )
     assert found == Reading(500, 0, 10_500, 0, "ok")
+
+
+@pytest.mark.parametrize(
+    ("step_s", "quality"), [(3.0, "ok"), (20.0, "est"), (-20.0, "est"), (200.0, "missing")]
+)
+def test_a_slot_in_which_the_clock_was_stepped_is_as_long_as_it_was(
+    step_s: float, quality: str
+) -> None:
+    found = read(
+        at(BEGIN_S - 1.0, 9.999),
+        at(BEGIN_S + 1.0, 10.001),
+        at(BEGIN_S + 300.0, 10.3),
+        at(BEGIN_S + 301.0 + step_s, 10.301, ahead_s=step_s),
+        at(BEGIN_S + SLOT_S - 1.0, 10.8, ahead_s=step_s),
+        at(BEGIN_S + SLOT_S + 1.0, 10.802, ahead_s=step_s),
+    )
+    assert found.quality == quality
+    assert found.import_wh == (0 if quality == "missing" else 801)
+
+
+@pytest.mark.parametrize("step_s", [3600.0, -3600.0])
+def test_what_a_step_of_the_clock_skips_or_repeats_is_in_no_slot(step_s: float) -> None:
+    """One kW throughout, the clock is stepped in the middle of a slot."""
+    meter, true_s = SlotMeter(SLOT_S), BEGIN_S - 8 * SLOT_S - 450.0
+    stepped_s = BEGIN_S - 450.0
+    while true_s < BEGIN_S + 8 * SLOT_S:
+        ahead_s = step_s if true_s >= stepped_s else 0.0
+        meter.note(at(true_s + ahead_s, true_s / 3600.0, ahead_s=ahead_s))
+        true_s += 5.0
+    readings = [meter.reading(epoch) for epoch in range(EPOCH - 8, EPOCH + 12)]
+    assert {r.import_wh for r in readings if r.quality != "missing"} == {250}
+    assert sum(r.quality == "missing" for r in readings[:12]) > 0
 
 
 @settings(deadline=None)
@@ -170,12 +205,13 @@ def test_a_better_reading_corrects_a_bill_and_a_worse_one_does_not() -> None:
     kept_to, rough = trade("me", "ann", 500), replace(READING, import_wh=550, quality="est")
     made = Statements("me", ())
     first = made.make(EPOCH, [kept_to], MISSING, TARIFF).body
+    assert made.correct(EPOCH, [kept_to], MISSING) is None
     for reading, deviation_wh, whole in ((rough, 50, -1_500_000), (READING, 100, -3_000_000)):
         change = made.correct(EPOCH, [kept_to], reading)
         assert change is not None
         first = {**first, "grid_money": first["grid_money"] + change.body["money"]}
         assert first["grid_money"] == whole == -deviation_wh * 30_000
-    for reading in (READING, rough, MISSING):
+    for reading in (replace(READING, import_wh=700), rough, MISSING):  # the slot again
         assert made.correct(EPOCH, [kept_to], reading) is None
 
 
