@@ -163,6 +163,33 @@ def test_an_operators_setpoint_does_not_break_a_limit_of_his_own(plant: Any, bui
     assert why(made, "battery").clips[-1] == "export limit 0 kW, ordered"
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    load_kw=st.floats(0.0, 8.0),
+    sun_kw=st.floats(0.0, 6.0),
+    wanted_kw=st.floats(-8.0, 8.0),
+    export_max_kw=st.floats(0.0, 6.0),
+    cycles=st.integers(0, 30),
+)
+def test_an_ordered_setpoint_is_inside_an_ordered_export_limit_in_its_first_cycle(
+    plant: Any,
+    build: Any,
+    load_kw: float,
+    sun_kw: float,
+    wanted_kw: float,
+    export_max_kw: float,
+    cycles: int,
+) -> None:
+    world = plant(build.site(), load_kw=load_kw, sun_kw=sun_kw, soc_frac=0.6)
+    settled(world, 1 + cycles)
+    order = build.order(OPERATOR, "battery", wanted_kw)
+    made = world.step(1.0, ordered(order, export_max_kw=export_max_kw))
+    known = made.state.estimate.net_kw
+    assert known is not None
+    least_kw = -build.site().battery.charge_max_kw
+    assert value(made, "battery") <= max(least_kw, known + export_max_kw) + 1e-6
+
+
 # --- reserve -------------------------------------------------------------------------------
 
 
