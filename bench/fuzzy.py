@@ -107,7 +107,9 @@ def pyfuzzylite(system: Mamdani) -> Evaluate:
 
     def terms(variable: Variable) -> list[fl.Discrete]:
         return [
-            fl.Discrete(word(term.name), np.column_stack([variable.universe, degrees]))
+            fl.Discrete(
+                word(term.name), np.column_stack([variable.universe, degrees]).ravel().tolist()
+            )
             for term, degrees in zip(variable.terms, variable.sampled(), strict=True)
         ]
 
@@ -130,17 +132,15 @@ def pyfuzzylite(system: Mamdani) -> Evaluate:
             )
             for v in system.outputs
         ],
-        rule_blocks=[
-            fl.RuleBlock(
-                conjunction=fl.Minimum(),
-                implication=fl.Minimum(),
-                activation=fl.General(),
-                rules=[
-                    fl.Rule.create(f"if {clauses(rule.when)} then {clauses(rule.then)}")
-                    for rule in system.rules
-                ],
-            )
-        ],
+    )
+    texts = (f"if {clauses(rule.when)} then {clauses(rule.then)}" for rule in system.rules)
+    flow.rule_blocks.append(
+        fl.RuleBlock(
+            conjunction=fl.Minimum(),
+            implication=fl.Minimum(),
+            activation=fl.General(),
+            rules=[fl.Rule.create(text, flow) for text in texts],
+        )
     )
 
     def evaluate(x: Floats) -> Floats:
