@@ -1,9 +1,5 @@
 """Houses on the bench's devices, each with a service of its own, in a community that trades."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,12 +11,11 @@ from typing import Any
 from click.testing import CliRunner
 
 from firmware.commands.community import community
-from firmware.config import load_site
-from firmware.local_client import LocalError, ask_status
 from hil.inputs import write_history
 from hil.live import served
 from hil.scenario import LoadedScenario
 from hil.world import World
+from tests.firmware.service import Service
 
 DAY_S = 86_400
 SITE = """
@@ -106,7 +101,7 @@ folder = "{folder}/trading"
 
 
 @dataclass
-class House:
+class House(Service):
     """One house: its devices in real time, and services started on them."""
 
     name: str
@@ -115,39 +110,13 @@ class House:
     load_kw: float = 0.0
     battery: bool = False
     soc_frac: float = 0.5
-    site: Path = Path()
-    environment: dict[str, str] = field(default_factory=dict)
+    site: Path = field(default=Path(), kw_only=True)
+    environment: dict[str, str] = field(default_factory=dict, kw_only=True)
     world: World | None = None
-    process: "subprocess.Popen[bytes] | None" = None
 
     @property
     def trading(self) -> Path:
         return self.folder / "trading"
-
-    @property
-    def log(self) -> str:
-        return (self.folder / "log").read_text()
-
-    def start(self) -> None:
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "firmware", "run", "--config", str(self.site)],
-                env={**os.environ, **self.environment},
-                stderr=log,
-            )
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        assert self.process is not None
-        process, self.process = self.process, None
-        process.send_signal(number)
-        return process.wait(30)
-
-    def status(self) -> dict[str, Any]:
-        """The status document, empty while nobody answers."""
-        try:
-            return ask_status(Path(load_site(self.site).local.socket))
-        except LocalError:
-            return {}
 
     def at_market(self, key: str) -> Any:
         """One entry of the status document's part on trading."""
@@ -193,8 +162,7 @@ def served_house(house: House, port: int) -> Iterator[House]:
                 file.write(TABLES.format(folder=house.folder, port=port))
             house.site, house.environment = site, environment
             yield house
-            if house.process is not None:
-                house.stop(signal.SIGKILL)
+            house.kill()
     finally:
         world.close()
 

@@ -1,64 +1,39 @@
 """`nanogrid ctl` at a real `nanogrid run` on the bench's devices: orders take effect, and end."""
 
-import contextlib
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from firmware.commands.ctl import ctl as ctl_command
 from firmware.commands.why import why as why_command
-from firmware.config import load_site
-from firmware.local_client import LocalError, ask_status
+from firmware.local_client import ask_status
 from firmware.recording import Recording
 from firmware.replay import replay
 from hil.live import served
 from hil.scenario import LoadedScenario
 from hil.world import World
+from tests.firmware.service import Document, Service
 from tests.scenario_text import scenario_text
 
 SITE = Path(__file__).parents[2] / "hil" / "scenarios" / "sites" / "realtime.toml"
-DEADLINE_S = 60.0
 STOP_PIN, RELAY_PIN = 17, 27
 CLOSED, OPEN = 0, 1
 SCENARIO = scenario_text(
     "wide.toml", start="2026-05-13T17:00:00Z", more="[plant.battery]\ninitial_soc_frac = 0.6\n"
 )
-Document = dict[str, Any]
 
 
 @dataclass
-class Running:
-    """A service, the world around it, and what it says."""
+class Running(Service):
+    """A service, and the world around it."""
 
     world: World
-    site: Path
-    process: "subprocess.Popen[bytes]"
     recording: Path
-
-    @property
-    def socket(self) -> Path:
-        return Path(load_site(self.site).local.socket)
-
-    def wait_for(self, what: Callable[[Document], bool]) -> Document:
-        """The first status of which `what` is true."""
-        end_s = time.monotonic() + DEADLINE_S
-        found: Document = {}
-        while True:
-            with contextlib.suppress(LocalError):
-                if what(found := ask_status(self.socket)):
-                    return found
-            alive = self.process.poll() is None and time.monotonic() < end_s
-            assert alive, (found, (self.site.parent / "log").read_text())
-            time.sleep(0.02)
 
     def ctl(self, *words: object) -> Result:
         options = [str(word) for word in (*words, "--socket", self.socket)]
@@ -100,22 +75,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     world = World(LoadedScenario(folder / "now.toml"), float(int(time.time())))
     recording = folder / "cycles.jsonl.gz"
     try:
-        with served(world, folder, None) as (site, environment), (folder / "log").open("wb") as log:
+        with served(world, folder, None) as (site, environment):
             with site.open("a") as file:
                 file.write(f'\n[store]\npath = "{folder / "state.db"}"\n')
-            command = [sys.executable, "-m", "firmware", "run", "--config", str(site)]
-            process = subprocess.Popen(
-                [*command, "--record", str(recording)],
-                env={**os.environ, **environment},
-                stderr=log,
-            )
-            made = Running(world, site, process, recording)
-            try:
+            made = Running(site, environment, world, recording)
+            with made.running("--record", str(recording)):
                 made.wait_for(mode_is("auto"))
                 yield made
-            finally:
-                process.kill()
-                process.wait()
     finally:
         world.close()
 
@@ -220,8 +186,7 @@ def test_an_emergency_stop_waits_for_an_acknowledgement_after_its_release(
 
 def test_what_was_ordered_is_replayed_to_the_bit(running: Running) -> None:
     """Last: the service ends."""
-    running.process.terminate()
-    assert running.process.wait(DEADLINE_S) == 0
+    assert running.stop() == 0
     replayed = list(replay(Recording(running.recording)))
     assert not any(each.differs for each in replayed)
     ordered = {bool(each.cycle.orders.prices) for each in replayed}

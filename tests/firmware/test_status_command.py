@@ -2,15 +2,11 @@
 
 import contextlib
 import json
-import os
 import signal
 import socket
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +19,6 @@ from control.site import SiteParameters
 from firmware.commands.status import status as status_command
 from firmware.commands.why import why as why_command
 from firmware.config import load_site
-from firmware.local_client import LocalError, ask_status
 from firmware.loop import Telemetry
 from firmware.recording import Recorder, Recording
 from firmware.replay import replay
@@ -31,10 +26,10 @@ from hil.live import served
 from hil.run import Speed, run_scenario
 from hil.scenario import LoadedScenario
 from hil.world import World
+from tests.firmware.service import DEADLINE_S, Service
 
 SITES = Path(__file__).parents[2] / "hil" / "scenarios" / "sites"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "site.toml"
-DEADLINE_S = 60.0
 SCENARIO = """
 [scenario]
 title = "now"
@@ -57,43 +52,6 @@ def why(*options: object) -> Result:
 
 
 # --- a running service ---------------------------------------------------------------------
-
-
-@dataclass
-class Service:
-    """Starts `nanogrid run` against the bench."""
-
-    site: Path
-    environment: dict[str, str]
-
-    @property
-    def socket(self) -> Path:
-        return Path(load_site(self.site).local.socket)
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator["subprocess.Popen[bytes]"]:
-        log = self.site.parent / "log"
-        with log.open("wb") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "firmware", "run", "--config", str(self.site)],
-                env={**os.environ, **self.environment},
-                stderr=file,
-            )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
-
-    def wait_for(self, what: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The first status of which `what` is true."""
-        end_s = time.monotonic() + DEADLINE_S
-        while True:
-            with contextlib.suppress(LocalError):
-                if what(found := ask_status(self.socket)):
-                    return found
-            assert time.monotonic() < end_s, (self.site.parent / "log").read_text()
-            time.sleep(0.02)
 
 
 def acts(document: dict[str, Any]) -> bool:
@@ -180,12 +138,11 @@ def test_a_socket_that_cannot_be_does_not_keep_the_service_from_control(service:
     service.socket.mkdir()
     with service.running() as process:
         end_s = time.monotonic() + DEADLINE_S
-        log = service.site.parent / "log"
-        while "mode: auto" not in log.read_text() and time.monotonic() < end_s:
+        while "mode: auto" not in service.log and time.monotonic() < end_s:
             time.sleep(0.02)
         assert process.poll() is None
-        assert "no local interface: " in log.read_text()
-        assert "mode: auto" in log.read_text()
+        assert "no local interface: " in service.log
+        assert "mode: auto" in service.log
 
 
 # --- recordings ----------------------------------------------------------------------------

@@ -1,12 +1,9 @@
 """A real service on the bench's devices, a real broker: what an operator and an archive see."""
 
 import json
-import os
 import re
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,13 +14,12 @@ from typing import Any
 
 import pytest
 
-from firmware.config import load_site
-from firmware.local_client import LocalError, ask_status
 from hil.live import served
 from hil.scenario import LoadedScenario
 from hil.world import World
 from tests.firmware.mqtt.conftest import Broker, Listener, wait_for
 from tests.firmware.mqtt.schemas import check
+from tests.firmware.service import Service
 from tests.scenario_text import scenario_text
 
 SITE = Path(__file__).parents[3] / "hil" / "scenarios" / "sites" / "realtime.toml"
@@ -46,42 +42,15 @@ role = "operator"
 
 
 @dataclass
-class Bench:
+class Bench(Service):
     """Devices in real time, a broker, and services started on them."""
 
-    folder: Path
-    site: Path
-    environment: dict[str, str]
     broker: Broker
-    process: "subprocess.Popen[bytes] | None" = None
     sequence: int = field(default_factory=lambda: int(time.time()))
-
-    def start(self) -> None:
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "firmware", "run", "--config", str(self.site)],
-                env={**os.environ, **self.environment},
-                stderr=log,
-            )
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        assert self.process is not None
-        self.process.send_signal(number)
-        return self.process.wait(30)
-
-    @property
-    def log(self) -> str:
-        return (self.folder / "log").read_text()
-
-    def status(self) -> dict[str, Any]:
-        try:
-            return ask_status(Path(load_site(self.site).local.socket))
-        except LocalError:
-            return {}
 
     def runs_on_disk(self) -> int:
         """Of how many runs of the service events wait there."""
-        with closing(sqlite3.connect(self.folder / "state.db", timeout=5.0)) as connection:
+        with closing(sqlite3.connect(self.site.parent / "state.db", timeout=5.0)) as connection:
             waiting = connection.execute(
                 "SELECT payload FROM outbox WHERE topic = ?", (f"{ROOT}/event",)
             )
@@ -118,11 +87,9 @@ def bench(tmp_path: Path, broker: Broker) -> Iterator[Bench]:
         with served(world, tmp_path, None) as (site, environment):
             with site.open("a") as file:
                 file.write(TABLES.format(folder=tmp_path, port=broker.port))
-            made = Bench(tmp_path, site, environment, broker)
+            made = Bench(site, environment, broker)
             yield made
-            if made.process is not None and made.process.poll() is None:
-                made.process.kill()
-                made.process.wait()
+            made.kill()
     finally:
         world.close()
 
@@ -206,7 +173,6 @@ def test_what_happens_while_nobody_listens_outlives_a_kill(
 ) -> None:
     """Events of three processes, two of them killed, arrive in order."""
     for runs in (1, 2):
-        (bench.folder / "log").unlink(missing_ok=True)
         bench.start()
         wait_for(lambda: bench.status().get("mode", {}).get("name") == "auto", lambda: bench.log)
         wait_for(lambda runs=runs: bench.runs_on_disk() == runs, lambda: bench.log)

@@ -1,11 +1,8 @@
 """The page in headless Chromium: of a real service with the bench's devices, and of nonsense."""
 
 import json
-import os
 import re
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,7 +18,6 @@ from selenium.webdriver.common.by import By
 
 from control.site import SiteParameters
 from firmware.config import Site
-from firmware.local_client import LocalError, ask_status
 from firmware.local_server import Snapshot
 from firmware.loop import Telemetry
 from firmware.status import Machine, Moment, status
@@ -31,6 +27,7 @@ from firmware.web.today import Today
 from hil.live import served
 from hil.scenario import LoadedScenario
 from hil.world import World
+from tests.firmware.service import Service
 from tests.scenario_text import scenario_text
 
 from .conftest import fetched, free_port, wait_for
@@ -56,40 +53,11 @@ Show = Callable[[Callable[[dict[str, Any]], None]], None]
 
 
 @dataclass
-class House:
+class House(Service):
     """A service before the bench's devices, and where its page is."""
 
-    site: Path
-    environment: dict[str, str]
-    folder: Path
     url: str
     metrics: socket.socket  # holds the port that the service wants
-    process: "subprocess.Popen[bytes] | None" = None
-
-    def start(self) -> None:
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "firmware", "run", "--config", str(self.site)],
-                env={**os.environ, **self.environment},
-                stderr=log,
-            )
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-
-    def status(self) -> dict[str, Any]:
-        return ask_status(self.folder / "nanogrid.sock")
-
-    def answers(self) -> bool:
-        try:
-            return bool(self.status())
-        except LocalError:
-            return False
-
-    def log(self) -> str:
-        return (self.folder / "log").read_text()
 
 
 @contextmanager
@@ -115,9 +83,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             with site.open("a") as file:
                 file.write(f'\n[web]\nport = {port}\n[store]\npath = "{run}/state.db"\n')
                 file.write(f"[metrics]\nport = {taken.getsockname()[1]}\n")
-            made = House(site, environment, run, f"http://127.0.0.1:{port}/", taken)
+            made = House(site, environment, f"http://127.0.0.1:{port}/", taken)
             made.start()
-            wait_for(made.answers, made.log)
+            made.wait_for(bool)
             yield made
             made.kill()
     finally:
@@ -238,7 +206,7 @@ def test_a_port_that_is_taken_is_one_line_and_shown(house: House) -> None:
     page, metrics = house.status()["servers"]
     assert page == {"name": "page", "url": house.url, "problem": None}
     assert metrics["problem"] == "Address already in use"
-    (line,) = [line for line in house.log().splitlines() if "no metrics at" in line]
+    (line,) = [line for line in house.log.splitlines() if "no metrics at" in line]
     assert metrics["url"] in line
 
 
@@ -254,7 +222,7 @@ def test_it_says_that_the_service_is_away_and_comes_back_without_a_reload(
     wait_for(lambda: "No contact for" in browser.execute_script(banner))
     assert seen(browser)["old"]
     house.start()
-    wait_for(house.answers, house.log)
+    house.wait_for(bool)
     wait_for(lambda: not seen(browser)["old"], lambda: browser.execute_script(banner))
     assert seen(browser)["marker"] == "the same page"
     wait_for(lambda: seen(browser)["cycle"] >= house.status()["cycle"] - 8)
