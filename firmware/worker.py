@@ -21,6 +21,7 @@ import numpy as np
 
 from control.dispatch_fleet import FleetSchedule
 from control.dispatch_instance import Instance
+from control.patience import patient, premium
 from control.records import Advice, Forecast, Series
 from firmware.codec import decode, encode
 from firmware.config import Site, site_from_dict
@@ -123,17 +124,19 @@ class Worker:
             return Advice(forecast, None, detail, events)
         instance = build_instance(self._site, self._tariff, forecast, situation)
         instance, traded_kw = beside_neighbours(instance, situation)
+        waiting = patient(instance)
         units = day_units(self._site, situation)
         schedule, cost, how = plan_day(
             self._site,
-            units.fleet(instance),
+            units.fleet(waiting),
             self._warm_start(instance, situation, units.places),
             spent=_budget(None if iterations else self._site.planner.budget_s),
             iterations=iterations,
         )
         _, start_utc_s = slot_start(situation, self._site.planner.slot_s)
         self._last = (start_utc_s, units.places, schedule)
-        made = to_plan(self._site, forecast, instance, schedule, cost, how, units)
+        cost -= premium(instance, waiting, schedule.grid_kw)
+        made = to_plan(self._site, forecast, waiting, schedule, cost, how, units)
         return Advice(forecast, with_traded(made, traded_kw), detail, events)
 
     def _watch(self, target: Target) -> Watch:
