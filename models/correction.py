@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.history import Floats, Target
+from models.history import DAY_S, Floats, Target
 
 # Leads in quarter hours at which weights are fitted; in between linearly.
 KNOTS = (1, 2, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96)
@@ -21,7 +21,7 @@ RECORD_HALF_DAYS = 240.0
 CHECK_HALF_DAYS = 56.0
 CHECK_STD = 0.3  # of the share of the correction that is used, before the record speaks
 LEAST_DAYS = 3.5
-INDEPENDENT_S = 43_200.0  # errors of a lead are worth so many seconds / lead a day
+INDEPENDENT_S = 172_800.0  # a day's errors of a lead are worth so many seconds / lead, at most all
 QUARTER_S = 900
 FAINT_FRAC = 0.1  # of the day's largest unit
 LEAST_NOISE_FRAC = 0.2  # of the uncorrected error: a fit on little data looks too good
@@ -45,10 +45,10 @@ class Material:
         """What belongs to some of the forecasts."""
         return Material(self.clues[:, rows], self.flat[rows], self.unit[rows])
 
-    def design(self) -> Floats:
-        """Regressors (L, B, E + F)."""
-        clues = np.moveaxis(self.clues, (0, 1, 2), (2, 1, 0))
-        return np.asarray(np.concatenate([clues, self.unit.T[:, :, None] * self.flat], axis=2))
+    def design(self, lead: int) -> Floats:
+        """Regressors at one of the leads (B, E + F)."""
+        flat = self.unit[:, lead, None] * self.flat
+        return np.concatenate([self.clues[:, :, lead].T, flat], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +76,19 @@ class Correction:
     """Sums over a site's record, day by day; `weights` is what they teach.
 
     `widths` says how large the weight of each clue is expected to be, `flat` how many flat inputs
-    there are.
+    there are, `every_s` how often practice forecasts are made.
     """
 
-    def __init__(self, target: Target, widths: Floats, flat: int, step_s: int) -> None:
+    def __init__(
+        self, target: Target, widths: Floats, flat: int, step_s: int, every_s: int
+    ) -> None:
         self.leads = knot_leads(step_s)
         size, knots = len(widths) + flat, len(self.leads)
         self._even = target == "load"
         self._std = np.r_[widths, np.full(flat, FLAT_STD[target])]
         ends = (self.leads + 1) * step_s
-        self._per_day = np.clip(INDEPENDENT_S / ends, 1.0, 24.0) / 24.0  # of hourly forecasts
+        self._a_day = DAY_S / every_s
+        self._new_frac = np.clip(INDEPENDENT_S / ends, 1.0, self._a_day) / self._a_day
         self._gram, self._moment = np.zeros((knots, size, size)), np.zeros((knots, size))
         self._squares, self._count = np.zeros(knots), np.zeros(knots)
         self._rows = np.zeros((knots, size))
@@ -93,14 +96,14 @@ class Correction:
 
     @property
     def days(self) -> float:
-        """Days' worth of hourly practice in the record."""
-        return float(self._count.max()) / 24.0
+        """Days' worth of practice in the record."""
+        return float(self._count.max()) / self._a_day
 
     @property
     def share(self) -> Floats:
         """How much of the correction has deserved to be used (K,), 0..1."""
         both, made, left, count = self._check
-        noise = left / np.maximum(count * self._per_day, 1.0)
+        noise = left / np.maximum(count * self._new_frac, 1.0)
         prior = noise / CHECK_STD**2
         share = (both + prior) / np.maximum(made + prior, 1e-12)
         return np.where(count > 0, share.clip(0.0, 1.0), 1.0)
@@ -115,24 +118,29 @@ class Correction:
 
         Both at the knots. Returns what was left of the errors after the correction known before.
         """
-        design = material.design()
-        known = np.isfinite(error.T)
-        weight = np.where(known, self._weight(material.unit).T, 0.0)
-        design = np.where(known[:, :, None], design, 0.0)
-        wanted = np.where(known, error.T, 0.0)
-        made = np.einsum("kbj,kj->kb", design, self._rows)
-        left = np.where(known, wanted - self.share[:, None] * made, np.nan)
-        if self._rows.any():
-            sums = [weight * s for s in (wanted * made, made**2, (wanted - made) ** 2)]
-            fade = 0.5 ** (1 / CHECK_HALF_DAYS)
-            self._check = fade * self._check + np.stack([s.sum(axis=1) for s in (*sums, known)])
-        fade = 0.5 ** (1 / RECORD_HALF_DAYS)
-        turned = np.swapaxes(design * weight[:, :, None], 1, 2)
-        self._gram = fade * self._gram + turned @ design
-        self._moment = fade * self._moment + (turned @ wanted[:, :, None])[:, :, 0]
-        self._squares = fade * self._squares + (weight * wanted**2).sum(axis=1)
-        self._count = fade * self._count + known.sum(axis=1)
-        return left.T
+        weights, shares = self._weight(material.unit), self.share
+        left = np.full(error.shape, np.nan)
+        for knot in range(len(self.leads)):  # one by one: all at once takes memory
+            known = np.isfinite(error[:, knot])
+            design, wanted = material.design(knot)[known], error[known, knot]
+            made = design @ self._rows[knot]
+            left[known, knot] = wanted - shares[knot] * made
+            self._add(knot, design, wanted, weights[known, knot], made)
+        return left
+
+    def _add(self, knot: int, design: Floats, wanted: Floats, weight: Floats, made: Floats) -> None:
+        """Let the sums of one lead fade by a day, and add the day's."""
+        if self._rows[knot].any():
+            sums = [weight @ s for s in (wanted * made, made**2, (wanted - made) ** 2)]
+            self._check[:, knot] *= 0.5 ** (1 / CHECK_HALF_DAYS)
+            self._check[:, knot] += (*sums, len(wanted))
+        for record in (self._gram, self._moment, self._squares, self._count):
+            record[knot] *= 0.5 ** (1 / RECORD_HALF_DAYS)
+        turned = design.T * weight
+        self._gram[knot] += turned @ design
+        self._moment[knot] += turned @ wanted
+        self._squares[knot] += weight @ wanted**2
+        self._count[knot] += len(wanted)
 
     def _weight(self, unit: Floats) -> Floats:
         """Weights of squared errors (B, K): PV errs in proportion to the sun, which says less."""
@@ -143,14 +151,12 @@ class Correction:
 
     def refit(self) -> None:
         """Solve for the weights anew."""
-        rows = self._rows
-        fitted = np.einsum("kj,kj->k", rows, self._moment)
-        energy = np.einsum("kj,kji,ki->k", rows, self._gram, rows, optimize=True)
-        left = np.maximum(self._squares - 2 * fitted + energy, LEAST_NOISE_FRAC * self._squares)
-        noise = left / np.maximum(self._count * self._per_day, 1.0)
-        faint = 1e-9 * np.trace(self._gram, axis1=1, axis2=2) + 1e-12
-        penalty = noise[:, None] / self._std**2 + faint[:, None]
-        full = self._gram + penalty[:, :, None] * np.eye(len(self._std))
-        solved = np.linalg.solve(full, self._moment[:, :, None])[:, :, 0]
-        enough = self._count >= 24 * LEAST_DAYS
-        self._rows = np.where(enough[:, None], solved, 0.0)
+        for knot, row in enumerate(self._rows):
+            gram, moment, squares = self._gram[knot], self._moment[knot], self._squares[knot]
+            if self._count[knot] < self._a_day * LEAST_DAYS:
+                row[:] = 0.0
+                continue
+            left = max(squares - 2 * row @ moment + row @ gram @ row, LEAST_NOISE_FRAC * squares)
+            noise = left / max(self._count[knot] * self._new_frac[knot], 1.0)
+            faint = 1e-9 * np.trace(gram) + 1e-12
+            row[:] = np.linalg.solve(gram + np.diag(noise / self._std**2 + faint), moment)

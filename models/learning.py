@@ -1,6 +1,7 @@
 """Learning on site: how a site's own past says to correct the network, and how wide the band is.
 
-Practice forecasts are made every hour as if it were then, and compared with what came. Day by day
+Practice forecasts are made every quarter of an hour (on coarser grids, every interval) as if it
+were then, and compared with what came. Day by day
 they teach a correction of the centre (`models/correction.py`), and, after the correction, the two
 half-widths of the band are scaled so that a tenth of the outcomes lies beyond each edge (split
 conformal: Romano, Patterson, Candes 2019), adapting where it does not. What is learnt for a UTC day
@@ -24,9 +25,8 @@ from models.history import DAY_S, Floats, History, Target
 
 Three = tuple[Floats, Floats, Floats]
 
-PRACTICE_EVERY_S = 3600
-PRACTICES_PER_DAY = DAY_S // PRACTICE_EVERY_S
-PRACTICES_AT_ONCE = 4 * PRACTICES_PER_DAY  # more only takes memory
+PRACTICE_EVERY_S = 900  # hourly practice knows nothing of a quarter past
+PRACTICES_AT_ONCE = 96  # more only takes memory
 KNOWN_AFTER_DAYS = 2  # a day's practice has run its course
 PEAKS_DAYS = 28  # before the outcomes, for cleaning to compare with
 LEAST_DAYS = 7.0
@@ -105,6 +105,7 @@ class Learner:
     ) -> None:
         self._history, self._target, self._capacity = history, target, capacity
         self._predict = predict
+        self._every_s = max(PRACTICE_EVERY_S, history.step_s)
         self._correction: Correction | None = None
         self._band = Band(history.step_s)
         self._block: tuple[int, Practice] | None = None
@@ -138,16 +139,19 @@ class Learner:
 
     def _absorb(self, day: int) -> None:
         """Take in the practice of one day."""
-        block, first = divmod(day * PRACTICES_PER_DAY, PRACTICES_AT_ONCE)
+        per_day = DAY_S // self._every_s
+        block, first = divmod(day * per_day, PRACTICES_AT_ONCE)
         practice = self._practice(block)
-        rows = slice(first, first + PRACTICES_PER_DAY)
+        rows = slice(first, first + per_day)
         error = practice.error[rows]
         if not np.isfinite(error).any():
             return
         made = practice.material.rows(rows)
         if self._correction is None:
-            flat = made.flat.shape[1]
-            self._correction = Correction(self._target, practice.widths, flat, self._history.step_s)
+            flat, step_s = made.flat.shape[1], self._history.step_s
+            self._correction = Correction(
+                self._target, practice.widths, flat, step_s, self._every_s
+            )
         left = self._correction.absorb(made, error)
         half_low, half_high = practice.half_low[rows], practice.half_high[rows]
         self._band.add(left, half_low, half_high, self._correction.leads)
@@ -185,7 +189,7 @@ class Learner:
         """Times of practice forecasts, counted from 1970, down to the grid."""
         step_s = self._history.step_s
         phase = self._history.start_utc_s % step_s
-        return (numbers * PRACTICE_EVERY_S - phase) // step_s * step_s + phase
+        return (numbers * self._every_s - phase) // step_s * step_s + phase
 
 
 class Side:

@@ -30,7 +30,7 @@ def _at_knots(material: Material, error: Floats) -> tuple[Material, Floats]:
 
 def _taught(days: int, good_std: float = 0.1) -> tuple[Correction, np.random.Generator]:
     rng = np.random.default_rng(0)
-    correction = Correction("load", np.full(2, 0.3), flat=4, step_s=3600)
+    correction = Correction("load", np.full(2, 0.3), flat=4, step_s=3600, every_s=3600)
     for _ in range(days):
         correction.absorb(*_at_knots(*_day(rng, good_std)))
         correction.refit()
@@ -49,7 +49,7 @@ def test_the_better_forecast_gets_the_weight() -> None:
 
 def test_a_perfect_network_is_left_alone() -> None:
     rng = np.random.default_rng(0)
-    correction = Correction("pv", np.full(2, 0.2), flat=4, step_s=3600)
+    correction = Correction("pv", np.full(2, 0.2), flat=4, step_s=3600, every_s=3600)
     for _ in range(20):
         material, error = _day(rng, 0.1)
         correction.absorb(*_at_knots(material, 0.0 * error))
