@@ -131,9 +131,9 @@ class Correction:
     def _add(self, knot: int, design: Floats, wanted: Floats, weight: Floats, made: Floats) -> None:
         """Let the sums of one lead fade by a day, and add the day's."""
         if self._rows[knot].any():
-            sums = [weight @ s for s in (wanted * made, made**2, (wanted - made) ** 2)]
+            sums = [float(weight @ s) for s in (wanted * made, made**2, (wanted - made) ** 2)]
             self._check[:, knot] *= 0.5 ** (1 / CHECK_HALF_DAYS)
-            self._check[:, knot] += (*sums, len(wanted))
+            self._check[:, knot] += [*sums, len(wanted)]
         for record in (self._gram, self._moment, self._squares, self._count):
             record[knot] *= 0.5 ** (1 / RECORD_HALF_DAYS)
         turned = design.T * weight
