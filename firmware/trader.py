@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import queue
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -29,6 +28,7 @@ from firmware.config import Site, site_from_dict
 from firmware.log import background_log
 from firmware.neighbours import Said
 from firmware.position import Glance, Positions, store_facts
+from firmware.standard_streams import talk
 from firmware.trading.agent import Agent
 from firmware.trading.carrier import Carrier
 from firmware.trading.folder import Folder, FolderError
@@ -240,11 +240,8 @@ def _read(requests: TextIO, questions: "queue.Queue[Question | None]") -> None:
 
 
 def main() -> None:
-    """Talk over standard input and output; anything else that prints goes to standard error."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    with contextlib.suppress(BrokenPipeError), answers:  # nobody reads any more: it is the end
-        serve(sys.stdin, answers)
+    """Talk over standard input and output."""
+    talk(serve)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,8 @@ It may be late, die or talk nonsense: `firmware.workers` copes. Only the forecas
 written to disk (`firmware.forecast_watch`).
 """
 
-import contextlib
 import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +35,7 @@ from firmware.day_units import Places, later
 from firmware.forecast_watch import NO_NETWORK, Watch
 from firmware.minutes import MINUTE_S, Minute
 from firmware.pv_nowcast import with_nowcast
+from firmware.standard_streams import talk
 from firmware.store_reading import read_minutes, read_sparse_means
 from firmware.store_schema import StoreError
 from firmware.tariff import Tariff
@@ -288,11 +287,8 @@ def serve(requests: TextIO, answers: TextIO) -> None:
 
 
 def main() -> None:
-    """Talk over standard input and output; anything else that prints goes to standard error."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    with contextlib.suppress(BrokenPipeError), answers:  # nobody reads any more: it is the end
-        serve(sys.stdin, answers)
+    """Talk over standard input and output."""
+    talk(serve)
 
 
 if __name__ == "__main__":
