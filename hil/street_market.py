@@ -18,18 +18,16 @@ from firmware.neighbours import Neighbourhood, Neighbours, Said
 from firmware.position import Positions, glance, store_facts
 from firmware.trader_link import hindrance
 from firmware.trading.agent import Agent
-from firmware.trading.envelope import NO_MESSAGE
 from firmware.trading.folder import Folder
+from firmware.trading.founding import first_document, member_of, times_of_slot
 from firmware.trading.identity import Identity
 from firmware.trading.member import Outgoing, open_member
-from firmware.trading.membership import Administrators, Market, Member, Membership, Times
+from firmware.trading.membership import Market, Membership
 from hil.lockstep import START_T_S
 from hil.scenario import LoadedScenario
 from hil.street import LoadedStreet
 
-FOREVER_S = 2**40
 UNIT = 100_000  # of the market's prices per currency unit
-WH_PER_KW_S = 1000.0 / 3600.0
 
 
 def found(street: LoadedStreet, folders: Mapping[str, Path]) -> dict[str, Folder]:
@@ -42,7 +40,7 @@ def found(street: LoadedStreet, folders: Mapping[str, Path]) -> dict[str, Folder
         identity.write(box.key)
         boxes[name], keys[name] = box, identity.public_key.hex()
     admin = _identity(street, "administrator of the street")
-    document = _document(street, admin, keys).signed(admin)
+    document = _document(street, admin, keys)
     for box in boxes.values():
         box.join(document)
     return boxes
@@ -55,38 +53,15 @@ def _identity(street: LoadedStreet, name: str) -> Identity:
 
 def _document(street: LoadedStreet, admin: Identity, keys: Mapping[str, str]) -> Membership:
     head = street.head
-    most_wh = round(WH_PER_KW_S * head.slot_s * head.max_kw)
-    members = []
-    for name, key in keys.items():
-        peer = _identity(street, name).peer
-        members.append(
-            Member(
-                peer=peer,
-                key=key,
-                name=name,
-                max_buy_wh=most_wh,
-                max_sell_wh=most_wh,
-                valid_from=0,
-                valid_to=FOREVER_S,
-            )
-        )
-    slot_ms = round(1000.0 * head.slot_s)
-    default = Times()
-    times = Times(**{key: ms * slot_ms // default.slot_ms for key, ms in default})
     floor, ceiling = price_band(street)
-    return Membership(
-        community="street",
-        version=1,
-        prev=NO_MESSAGE,
-        admins=Administrators(need=1, keys=[admin.public_key.hex()]),
-        members=members,
-        market=Market(
-            fee=round(UNIT * head.fee_per_kwh),
-            price_floor=floor,
-            price_ceiling=ceiling,
-            times=times,
-        ),
+    market = Market(
+        fee=round(UNIT * head.fee_per_kwh),
+        price_floor=floor,
+        price_ceiling=ceiling,
+        times=times_of_slot(head.slot_s),
     )
+    members = [member_of(key, name, head.max_kw, head.slot_s) for name, key in keys.items()]
+    return first_document("street", admin, members, market)
 
 
 def price_band(street: LoadedStreet) -> tuple[int, int]:

@@ -10,20 +10,18 @@ import click
 from pydantic import ValidationError
 
 from firmware.bad_input import BadInput
-from firmware.trading.envelope import NO_MESSAGE, one_line
+from firmware.trading.envelope import one_line
 from firmware.trading.folder import DEFAULT, Folder, FolderError
+from firmware.trading.founding import first_document, member_of, times_of_slot
 from firmware.trading.identity import KEY_BYTES, peer_id
 from firmware.trading.membership import (
-    Administrators,
     Market,
     Member,
     Membership,
     MembershipError,
-    Times,
     read_membership,
 )
 
-FOREVER_S = 2**40
 PRICE_UNIT = Decimal(100_000)  # prices are kept in 1e-5 per kWh
 T = TypeVar("T")
 
@@ -111,16 +109,10 @@ def create(
     if box.membership() is not None:
         raise FolderError(f"{box.document}: this box is in a community already")
     admin = box.administrator(make=True)
-    times = Times(**{key: ms * slot // 900 for key, ms in Times()})
-    document = Membership(
-        community=name,
-        version=1,
-        prev=NO_MESSAGE,
-        admins=Administrators(need=1, keys=[admin.public_key.hex()]),
-        members=[_member(box.identity().public_key.hex(), house, max_kw, slot)],
-        market=Market(fee=fee, price_floor=feed_in, price_ceiling=retail, times=times),
-    )
-    box.keep(document.signed(admin))
+    times = times_of_slot(slot)
+    market = Market(fee=fee, price_floor=feed_in, price_ceiling=retail, times=times)
+    own = member_of(box.identity().public_key.hex(), house, max_kw, slot)
+    box.keep(first_document(name, admin, [own], market))
     click.echo(f"{box.document}: community {name}, version 1, one member: this box")
 
 
@@ -140,7 +132,7 @@ def invite(key: str, folder: Path, house: str, max_kw: float) -> None:
     """Take the box with this KEY in, or change what it may; `nanogrid community join` shows it."""
     box = Folder(folder)
     document = _joined(box)
-    member = _member(key, house, max_kw, int(document.timeline().slot_s))
+    member = member_of(key, house, max_kw, document.timeline().slot_s)
     others = [other for other in document.members if other.peer != member.peer]
     _publish(box, document, [*others, member])
 
@@ -207,19 +199,6 @@ def _joined(box: Folder) -> Membership:
     if document is None:
         raise FolderError(f"{box.document}: no such file: this box is in no community")
     return document
-
-
-def _member(key: str, house: str, max_kw: float, slot_s: int) -> Member:
-    most_wh = round(max_kw * 1000 * slot_s / 3600)
-    return Member(
-        peer=peer_id(bytes.fromhex(key)),
-        key=key,
-        name=house,
-        max_buy_wh=most_wh,
-        max_sell_wh=most_wh,
-        valid_from=0,
-        valid_to=FOREVER_S,
-    )
 
 
 def _publish(box: Folder, document: Membership, members: list[Member]) -> None:
