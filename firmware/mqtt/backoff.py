@@ -1,6 +1,11 @@
-"""How long to wait before the next attempt to connect."""
+"""One connection after the other, and how long to wait before the next attempt."""
 
 import random
+import threading
+import time
+from collections.abc import Callable
+
+from firmware.mqtt.session import LinkError
 
 FIRST_S = 1.0  # doubles up to ...
 LAST_S = 60.0
@@ -20,3 +25,20 @@ class Backoff:
         wait_s = random.uniform(self._wait_s / 2, self._wait_s)
         self._wait_s = min(2 * self._wait_s, LAST_S)
         return wait_s
+
+
+def keep_connected(
+    stopping: threading.Event,
+    connected: Callable[[], None],
+    lost: Callable[[str], None],
+    pause: Callable[[float], object],
+) -> None:
+    """Until it is to stop: `connected` is one connection from beginning to end, or an attempt."""
+    backoff = Backoff()
+    while not stopping.is_set():
+        opened_s = time.monotonic()
+        try:
+            connected()
+        except LinkError as error:
+            lost(str(error))
+        pause(backoff.next_s(time.monotonic() - opened_s))

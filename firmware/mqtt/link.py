@@ -19,14 +19,14 @@ from control.records import Event
 from firmware.config import Site
 from firmware.loop import Telemetry
 from firmware.mqtt import messages
-from firmware.mqtt.backoff import Backoff
+from firmware.mqtt.backoff import keep_connected
 from firmware.mqtt.complaints import Complaints
 from firmware.mqtt.discovery import discovery
 from firmware.mqtt.energy import Energy
 from firmware.mqtt.feed import Feed
 from firmware.mqtt.inbound import Acknowledgement, Inbound, Submit
 from firmware.mqtt.outbox import Disk, Message, Outbox
-from firmware.mqtt.session import LinkError, Session, Will
+from firmware.mqtt.session import Session, Will
 from firmware.mqtt.topics import OFFLINE, ONLINE, Topics, is_level
 from firmware.mqtt.waker import Waker
 from firmware.unexpected import SteadyThread
@@ -131,14 +131,7 @@ class Link:
     # --- the thread --------------------------------------------------------------------------
 
     def _run(self) -> None:
-        backoff = Backoff()
-        while not self._stopping.is_set():
-            opened_s = time.monotonic()
-            try:
-                self._connected()
-            except LinkError as error:
-                self._say(str(error))
-            self._pause(backoff.next_s(time.monotonic() - opened_s))
+        keep_connected(self._stopping, self._connected, self._say, self._pause)
         self._collect(None)
         self._outbox.close(CLOSE_S)
 

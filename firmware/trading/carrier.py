@@ -17,9 +17,9 @@ from typing import Generic, TypeVar
 from paho.mqtt.client import MQTTMessage
 
 from firmware.config_operation import Broker
-from firmware.mqtt.backoff import Backoff
+from firmware.mqtt.backoff import keep_connected
 from firmware.mqtt.complaints import Complaints
-from firmware.mqtt.session import LinkError, Session
+from firmware.mqtt.session import Session
 from firmware.mqtt.waker import Waker
 from firmware.trading.admission import OLDEST_S
 from firmware.trading.member import Outgoing
@@ -198,14 +198,7 @@ class Carrier:
     # --- the thread -------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        backoff = Backoff()
-        while not self._stopping.is_set():
-            opened_s = time.monotonic()
-            try:
-                self._connected()
-            except LinkError as error:
-                self._say(str(error))
-            self._stopping.wait(backoff.next_s(time.monotonic() - opened_s))
+        keep_connected(self._stopping, self._connected, self._say, self._stopping.wait)
 
     def _connected(self) -> None:
         """One connection, from its beginning to its end. Raises LinkError."""
