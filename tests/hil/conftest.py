@@ -10,75 +10,10 @@ from drivers.bus import Bus
 from drivers.catalogue import CATALOGUE
 from drivers.line import RtuLink, TcpLink
 from hil.buses import Buses
-from hil.plant import (
-    BatteryState,
-    Controls,
-    Energy,
-    GeneratorState,
-    InverterState,
-    PlantState,
-    Weather,
-)
+from hil.plant import Controls
+from tests.hil.plant_state import STATE
 
 TIMEOUT_S = 0.3  # less than the bench's late answers take; three of them outlast those
-STATE = PlantState(
-    t_s=100.0,
-    weather=Weather(ghi_w_m2=600.0, plane_w_m2=700.0, ambient_degc=18.0),
-    pv=tuple(
-        InverterState(name, 3.21, 4.0, 5.0, 3.3, 1234.5, 41.3, "running")
-        for name in ("roof", "barn")
-    ),
-    wind=(),
-    battery=BatteryState(
-        power_kw=-1.5,
-        dc_kw=-1.44,
-        soc_frac=0.62,
-        stored_kwh=7.44,
-        voltage_v=52.4,
-        current_a=-27.48,
-        charge_limit_kw=3.5,
-        discharge_limit_kw=4.0,
-        setpoint_kw=None,
-        grid_forming=False,
-        loss_kw=0.06,
-        temperature_degc=21.4,
-        charged_kwh=31.0,
-        discharged_kwh=27.5,
-        state="running",
-    ),
-    generator=GeneratorState(
-        power_kw=2.4,
-        phase="running",
-        on_bus=True,
-        available_kw=5.8,
-        rpm=1497.0,
-        frequency_hz=49.9,
-        voltage_v=231.2,
-        coolant_degc=82.0,
-        fuel_l=48.0,
-        fuel_frac=0.8,
-        fuel_l_per_h=1.1,
-        starts=7,
-        run_h=12.5,
-        energy_kwh=55.5,
-        locked_out=False,
-        alarm="",
-    ),
-    mode="grid",
-    load_kw=5.0,
-    served_kw=5.0,
-    unserved_kw=0.0,
-    curtailed_kw=0.0,
-    dumped_kw=0.0,
-    grid_kw=-1.117,
-    grid_present=True,
-    grid_connected=True,
-    grid_frequency_hz=50.02,
-    grid_voltage_v=(230.0, 229.0, 231.0),
-    bus_frequency_hz=50.02,
-    bus_voltage_v=(230.0, 229.0, 231.0),
-    energy=Energy(grid_import_kwh=321.5, grid_export_kwh=45.25),
-)
 BATTERY = {
     "name": "battery",
     "capacity_kwh": 12.0,
