@@ -6,17 +6,15 @@ from typing import Any
 
 import pytest
 
-from control.cycle import Decision, decide
+from control.cycle import Decision
 from control.records import (
-    Ack,
-    Advice,
     BatteryMeasurement,
+    Command,
     GeneratorMeasurement,
     GridMeasurement,
     InverterMeasurement,
     Level,
     Observed,
-    Orders,
     Plan,
     Proposal,
     Quality,
@@ -30,10 +28,10 @@ from control.site import (
     PvParameters,
     SiteParameters,
 )
-from control.state import Mode, State
+from control.state import Mode
+from tests.control.controlled import Controlled
 
 NOON = 1_778_000_000.0
-NO_ORDERS, NO_ADVICE = Orders(), Advice()
 
 
 def seen(value: Any, age_s: float = 0.0) -> Observed[Any]:
@@ -192,13 +190,12 @@ class Build:
 
 
 @dataclass
-class TinyPlant:
+class TinyPlant(Controlled):
     """PV, battery, generator and grid on one bus, one `step` per cycle; devices obey at once.
 
     `silent` names devices that do not answer; `stubborn` those that ignore setpoints.
     """
 
-    site: SiteParameters
     load_kw: float = 1.0
     sun_kw: float = 2.0
     soc_frac: float = 0.5
@@ -209,7 +206,6 @@ class TinyPlant:
     cranks: bool = True
     silent: set[str] = field(default_factory=set)
     stubborn: set[str] = field(default_factory=set)
-    t_s: float = 1000.0
     phase: str = "stopped"
     phase_s: float = 0.0
     pv_kw: float = 0.0
@@ -220,31 +216,18 @@ class TinyPlant:
     setpoint_kw: float = 0.0
     limit_kw: float = 1e9
     run: bool = False
-    acks: tuple[Ack, ...] = ()
-    state: State = field(default_factory=State)
 
-    def step(
-        self, dt_s: float = 1.0, orders: Orders = NO_ORDERS, advice: Advice = NO_ADVICE
-    ) -> Decision:
-        """Let `dt_s` pass, then decide and apply."""
-        self.t_s += dt_s
-        self._live(dt_s)
-        made = decide(self.site, self.state, self.sample(), self.acks, advice, orders)
-        self.state = made.state
-        self.acks = tuple(
-            Ack(s.device, s.quantity, s.value, s.value, self.t_s) for s in made.command.setpoints
-        )
-        for setpoint in made.command.setpoints:
+    def obey(self, command: Command) -> None:
+        for setpoint in command.setpoints:
             if setpoint.device in self.silent | self.stubborn:
                 continue
             if setpoint.quantity is Quantity.POWER_KW:
                 self.setpoint_kw = setpoint.value
             elif setpoint.quantity is Quantity.LIMIT_KW:
                 self.limit_kw = setpoint.value
-        self.run = bool(made.command.generator_relay)
-        return made
+        self.run = bool(command.generator_relay)
 
-    def _live(self, dt_s: float) -> None:
+    def live(self, dt_s: float) -> None:
         self._engine(dt_s)
         self.pv_kw = min(self.sun_kw, self.limit_kw)
         net_kw = self.load_kw - self.pv_kw
@@ -283,8 +266,6 @@ class TinyPlant:
         self.phase, self.phase_s = phase, 0.0
 
     def sample(self) -> Sample:
-        """What the controller gets to see."""
-
         def told(name: str, value: Any) -> Observed[Any]:
             return SILENT if name in self.silent else seen(value)
 

@@ -4,25 +4,22 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from control.allotment import Box, allot
-from control.cycle import Decision, decide
+from control.cycle import Decision
 from control.fleet import joined_battery, joined_generator
 from control.records import (
-    Ack,
-    Advice,
     BatteryMeasurement,
+    Command,
     GeneratorMeasurement,
     GridMeasurement,
     InverterMeasurement,
     Observed,
-    Orders,
     Quality,
     Quantity,
     Sample,
 )
 from control.site import SiteParameters
-from control.state import State
+from tests.control.controlled import Controlled
 
-NO_ORDERS, NO_ADVICE = Orders(), Advice()
 SILENT: Observed[Any] = Observed(None, 99.0, Quality.STALE, "no answer")
 
 
@@ -64,21 +61,17 @@ class Unit:
 
 
 @dataclass
-class TinyFleet:
+class TinyFleet(Controlled):
     """Batteries that form an island share by droop around what they are told, sets by rating."""
 
-    site: SiteParameters
     load_kw: float = 1.0
     sun_kw: float = 0.0
     mains: bool = False
     silent: set[str] = field(default_factory=set)
-    t_s: float = 1000.0
     pv_kw: float = 0.0
     grid_kw: float = 0.0
     unserved_kw: float = 0.0
     limit_kw: float = 1e9
-    acks: tuple[Ack, ...] = ()
-    state: State = field(default_factory=State)
 
     def __post_init__(self) -> None:
         self.batteries = [
@@ -90,18 +83,8 @@ class TinyFleet:
     def __getitem__(self, name: str) -> Unit:
         return next(unit for unit in (*self.batteries, *self.sets) if unit.name == name)
 
-    def step(
-        self, dt_s: float = 1.0, orders: Orders = NO_ORDERS, advice: Advice = NO_ADVICE
-    ) -> Decision:
-        """Let `dt_s` pass, then decide and apply."""
-        self.t_s += dt_s
-        self._live(dt_s)
-        made = decide(self.site, self.state, self.sample(), self.acks, advice, orders)
-        self.state = made.state
-        self.acks = tuple(
-            Ack(s.device, s.quantity, s.value, s.value, self.t_s) for s in made.command.setpoints
-        )
-        for setpoint in made.command.setpoints:
+    def obey(self, command: Command) -> None:
+        for setpoint in command.setpoints:
             if setpoint.quantity is Quantity.LIMIT_KW:
                 self.limit_kw = setpoint.value
             elif setpoint.device not in self.silent:
@@ -110,7 +93,6 @@ class TinyFleet:
                     unit.run = setpoint.value >= 0.5
                 else:
                     unit.told_kw = setpoint.value
-        return made
 
     def run(self, seconds: float, dt_s: float = 1.0, **more: Any) -> Decision:
         """Several cycles; returns the last."""
@@ -122,7 +104,7 @@ class TinyFleet:
         """Setpoints by device."""
         return {setpoint.device: setpoint.value for setpoint in made.command.setpoints}
 
-    def _live(self, dt_s: float) -> None:
+    def live(self, dt_s: float) -> None:
         for unit in self.sets:
             self._engine(unit, dt_s)
         self.pv_kw = min(self.sun_kw, self.limit_kw)
@@ -177,8 +159,6 @@ class TinyFleet:
             unit.phase, unit.phase_s = phase, 0.0
 
     def sample(self) -> Sample:
-        """What the controller gets to see."""
-
         def told(name: str, value: Any) -> Observed[Any]:
             return SILENT if name in self.silent else Observed(value, 0.0, Quality.GOOD, "")
 
