@@ -34,6 +34,7 @@ from firmware.parameters import site_parameters
 from firmware.tariff import Tariff
 from firmware.worker import Worker
 from hil.baseline import RuleBased, perfectly_seen
+from hil.blank_sample import blank_sample
 from hil.inputs import load_source, weather_source
 from hil.plant import Controls, Plant, PlantParameters, PlantState
 from hil.scenario import LoadedScenario
@@ -194,22 +195,8 @@ class Planned:
     def _sample(self, now_s: float, utc_s: float) -> Sample:
         """What proposals look at beside the estimate."""
         local = datetime.fromtimestamp(utc_s, self._zone)
-        return Sample(
-            cycle=0,
-            t_s=now_s,
-            utc_s=utc_s,
-            irradiance_w_m2=None,
-            emergency_stop=None,
-            pv=(),
-            wind=(),
-            batteries=(),
-            generators=(),
-            grid=None,
-            sun_elevation_deg=0.0,
-            hour_local=local.hour + local.minute / 60.0,
-            price_buy_per_kwh=self._price[0],
-            price_sell_per_kwh=self._price[1],
-        )
+        hour_local = local.hour + local.minute / 60.0
+        return blank_sample(now_s, utc_s, hour_local, self._price)
 
 
 def forecasting(world: World, history: str, iterations: int) -> Advise:

@@ -7,11 +7,12 @@ import pytest
 
 from control.arbiter import arbitrate
 from control.propose import propose
-from control.records import Advice, Orders, Quantity, Sample
+from control.records import Advice, Orders, Quantity
 from control.safety import guard
 from control.site import BatteryParameters, GeneratorParameters, PvParameters, SiteParameters
 from control.state import Mode, State
 from hil.baseline import perfectly_seen
+from hil.blank_sample import blank_sample
 from hil.plant import Controls, Plant, PlantParameters, PlantState, Weather
 
 NIGHT = Weather(0.0, 0.0, 15.0, 0.0, grid_present=False)
@@ -92,7 +93,9 @@ class Island:
     def _decide(self, now_s: float) -> Controls:
         site = self._site
         state = replace(self._state, estimate=perfectly_seen(site, self._seen[0]))
-        wishes = propose(site, state, _sample(now_s), Advice(), Orders())
+        wishes = propose(
+            site, state, blank_sample(now_s, 1_778_000_000.0 + now_s), Advice(), Orders()
+        )
         verdicts, generator = guard(site, state, arbitrate(wishes, now_s), now_s)
         limit_kw = verdicts["roof", Quantity.LIMIT_KW].value
         battery_kw = verdicts["battery", Quantity.POWER_KW].value
@@ -102,25 +105,6 @@ class Island:
         return Controls(
             pv_limit_kw={"roof": limit_kw}, battery_kw=battery_kw, generator_run=generator.run
         )
-
-
-def _sample(now_s: float) -> Sample:
-    return Sample(
-        cycle=0,
-        t_s=now_s,
-        utc_s=1_778_000_000.0 + now_s,
-        irradiance_w_m2=None,
-        emergency_stop=None,
-        pv=(),
-        wind=(),
-        batteries=(),
-        generators=(),
-        grid=None,
-        sun_elevation_deg=0.0,
-        hour_local=12.0,
-        price_buy_per_kwh=0.3,
-        price_sell_per_kwh=0.05,
-    )
 
 
 def carries(seen: PlantState) -> bool:
