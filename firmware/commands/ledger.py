@@ -125,18 +125,25 @@ def _said(kind: str, body: dict[str, Any]) -> str:
             who = "we" if kind == "decide" else "the other"
             word = "committed" if body["commit"] else "aborted"
             return f"{who} {word} {', '.join(name[:16] for name in body['trades'])}"
-        case "statement":
-            net = f"bought {body['bought']} Wh, sold {body['sold']} Wh"
-            money = (body["trade_money"] + body["grid_money"]) / MONEY
-            read = "" if body["q"] == "ok" else f" (meter: {body['q']})"
-            return f"{net}, deviation {body['deviation']:+} Wh{read}: {money:+.5f}"
-        case "correct":
-            return f"{len(body['trades'])} trades after all: {body['money'] / MONEY:+.5f}"
+        case "statement" | "correct" | "tariff":
+            return _billed(kind, body)
         case "evidence":
             return f"{body['peer']}: {body['what']}"
         case "witness":
             return f"{body['message']['p']} countersigned entry {body['message']['b']['n']}"
     return json.dumps(body)[:100]
+
+
+def _billed(kind: str, body: dict[str, Any]) -> str:
+    """The gist of an entry about money."""
+    if kind == "tariff":
+        return f"the grid asks {body['retail'] / 1e5:g}, pays {body['feed_in'] / 1e5:g}"
+    read = "" if body["q"] == "ok" else f" (meter: {body['q']})"
+    if kind == "correct":
+        return f"{len(body['trades'])} trades after all{read}: {body['money'] / MONEY:+.5f}"
+    net = f"bought {body['bought']} Wh, sold {body['sold']} Wh"
+    money = (body["trade_money"] + body["grid_money"]) / MONEY
+    return f"{net}, deviation {body['deviation']:+} Wh{read}: {money:+.5f}"
 
 
 def _trade(row: dict[str, Any]) -> str:

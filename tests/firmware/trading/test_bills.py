@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from control.settlement import Metered
 from control.trades import Position, Quantiles
-from control.trading_records import Pact, pact
+from control.trading_records import Entry, Pact, pact
 from firmware.commands.ledger import ledger
 from firmware.trading.identity import Identity
 from firmware.trading.ledger import Ledger
@@ -236,7 +236,9 @@ def test_bills_in_the_ledger_are_shown(tmp_path: Path) -> None:
     change = made.correct(EPOCH, [early, late], MISSING)
     assert change is not None
     file.append([change], 2_000)
+    file.append([Entry("tariff", {"e": EPOCH, **TARIFF.body()})], 3_000)
     file.close()
     shown = CliRunner().invoke(ledger, ["show", str(file.path)]).stdout
     assert "bought 300 Wh, sold 0 Wh, deviation +300 Wh (meter: est): -0.12600" in shown
-    assert "2 trades after all: +0.03600" in shown
+    assert "2 trades after all (meter: est): +0.03600" in shown
+    assert "the grid asks 0.3, pays 0.05" in shown
