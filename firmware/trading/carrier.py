@@ -243,9 +243,8 @@ class Carrier:
             self._found = offer.raw
             settled = partial(self._complaints.note, "membership")
             session.publish(self._topics.membership, offer.raw, 1, True, settled)
-        room = UNDER_WAY - session.under_way
-        for parcel in self._outbox.take(room, 0.0) if room > 0 else []:
-            self._deliver(session, parcel)
+        while session.under_way < UNDER_WAY and (parcels := self._outbox.take(1, 0.0)):
+            self._deliver(session, parcels[0])  # if it breaks now, the others still wait
 
     def _deliver(self, session: Session, parcel: _Parcel) -> None:
         """Send, unless it has become too late for it."""

@@ -15,6 +15,7 @@ from paho.mqtt.client import MQTTMessage
 
 from firmware.config_operation import Mqtt
 from firmware.mqtt import backoff
+from firmware.mqtt.session import LinkError
 from firmware.trading import carrier as carrier_module
 from firmware.trading.carrier import Carrier
 from firmware.trading.member import Outgoing
@@ -220,6 +221,28 @@ def test_what_finds_no_room_pushes_out_the_oldest(
         wait_for(lambda: ann.status.waiting == 0)
     wait_for(lambda: bob.status.dropped_in > 250, lambda: bob.status)
     hello(ann, bob)
+
+
+class Breaking:
+    """A session whose connection breaks with the third message."""
+
+    def __init__(self) -> None:
+        self.under_way = 0
+
+    def publish(self, *_: Any, **__: Any) -> None:
+        if self.under_way == 2:
+            raise LinkError("connection lost")
+        self.under_way += 1
+
+
+def test_what_was_not_sent_when_the_connection_broke_still_waits() -> None:
+    carrier = Carrier(Mqtt(host="127.0.0.1"), "street", ANN, 900.0)
+    carrier.hear_orders(False)
+    for number in range(10):
+        carrier.send(Outgoing("vote", BOB, b"%d" % number))
+    with pytest.raises(LinkError):
+        carrier._work(Breaking())  # type: ignore[arg-type]
+    assert carrier.status.waiting == 7
 
 
 def test_a_broker_that_hangs_costs_nothing(broker: Broker, carriers: Make) -> None:
