@@ -12,7 +12,9 @@ self-consumption rule (on an island: with what is left traded), the bound one li
 all houses and the week with perfect foresight.
 """
 
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import click
 import numpy as np
@@ -20,7 +22,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from bench.community_bound import bound, rule_cost
+from bench.community_bound import bound, rule_bills
 from bench.community_sets import (
     CAPACITY_KWH,
     CASES,
@@ -36,64 +38,79 @@ from bench.community_sets import (
 from control.market import clear
 from control.market_book import Book, Order, Side
 from control.neighbours import (
-    LEVELS,
     Agreed,
-    Market,
     Outlook,
     Storage,
     follow,
-    value_of_energy,
 )
+from control.neighbours_value import value_of_energy, worth_per_kwh
 from control.order_pricing import Band, Means, Need, order_steps
 from hil.street_forecast import Forecaster
-from hil.street_rounds import SIGMA_FACTOR, Rounds
+from hil.street_rounds import Rounds, announced
 
 UNIT = 100_000  # of the market's prices per currency unit
 NO_LIMIT = 1e3  # kWh
+MOST_ERROR = 1e-6  # currency, between the sum of the bills and the cost
+WORST = ("worst (a)", "worst (b)")
+FILE_WIDTH = 140
+NOTE = """Costs and kWh per house and week. Worst house: what it gained at least, over all weeks,
+against (a) the self-consumption rule without trading (on an island: what is left over traded)
+and (b) the same power without trading."""
 QUANTILE = 1.2816  # standard deviations from the median to the 10 % and 90 % quantiles
 
 
-@dataclass
-class Result:
-    """Sums over the weeks, in currency, kWh and house-weeks."""
+@dataclass(frozen=True)
+class Week:
+    """What one week cost: of all houses, in currency and kWh."""
 
-    cost: float = 0.0
-    alone: float = 0.0
-    bound: float = 0.0
-    traded_kwh: float = 0.0
-    house_weeks: int = 0
-    budget_error: float = 0.0
-    gains: Floats = field(default_factory=lambda: np.zeros(0))  # per house, against no trading
+    cost: float
+    bound: float
+    traded_kwh: float
+    budget_error: float
+    bills: Floats  # of each house
+    alone: Floats  # the same by the self-consumption rule
+    untraded: Floats  # the same without trades at the same power
 
     @property
     def share_of_gain(self) -> float:
         """1 is the bound."""
-        return (self.alone - self.cost) / (self.alone - self.bound)
+        return share_of_gain([self])
 
 
-def play(community: Community, weeks: int | None, rounds: int, progress: Progress) -> Result:
+def share_of_gain(weeks: Sequence[Week]) -> float:
+    """Of all weeks together."""
+    alone = sum(float(week.alone.sum()) for week in weeks)
+    gained = alone - sum(week.cost for week in weeks)
+    return gained / (alone - sum(week.bound for week in weeks))
+
+
+def play(community: Community, weeks: int | None, rounds: int, progress: Progress) -> list[Week]:
     """All weeks of one case."""
-    result = Result(gains=np.zeros(community.houses))
     chosen = community.weeks[:weeks]
     task = progress.add_task(community.name, total=sum(last - first for first, last in chosen))
+    played = []
     for first, last in chosen:
-        week = _Week(community, first, rounds)
+        street = _Street(community, first, rounds)
         for slot in range(first, last):
-            week.step(slot)
+            street.step(slot)
             progress.advance(task)
-        left = community.energy_value_per_kwh * (week.stored_kwh - week.began_kwh)
-        result.cost += week.cost - float(left.sum())
-        result.budget_error = max(result.budget_error, abs(week.cost - float(week.bills.sum())))
-        result.gains += week.without - week.bills
-        result.alone += rule_cost(community, first, last)
-        result.bound += bound(community, first, last)
-        result.traded_kwh += week.traded_kwh
-        result.house_weeks += community.houses
-    return result
+        left = community.energy_value_per_kwh * (street.stored_kwh - street.began_kwh)
+        played.append(
+            Week(
+                cost=street.cost - float(left.sum()),
+                bound=bound(community, first, last),
+                traded_kwh=street.traded_kwh,
+                budget_error=abs(street.cost - float(street.bills.sum())),
+                bills=street.bills - left,
+                alone=rule_bills(community, first, last),
+                untraded=street.untraded - left,
+            )
+        )
+    return played
 
 
-class _Week:
-    """One week of a street, slot by slot."""
+class _Street:
+    """A street's week, slot by slot."""
 
     def __init__(self, community: Community, first: int, rounds: int) -> None:
         self._community = community
@@ -106,14 +123,13 @@ class _Week:
             efficiency_frac=ETA,
         )
         self._forecaster = Forecaster(community.load_kw, community.pv_kw, community.step_h)
-        self._house_error_kw = self._forecaster.house_error_kw(first)
-        self._sigma_kw = SIGMA_FACTOR * self._forecaster.error_kw(first)
+        self._errors = self._forecaster.errors(first)
         self.began_kwh = np.where(has, START_KWH, LOWEST_KWH)
         self.stored_kwh = self.began_kwh
         self._rounds = Rounds(self._storage, rounds)
         self.cost = self.traded_kwh = 0.0
         self.bills = np.zeros(community.houses)
-        self.without = np.zeros(community.houses)  # the same power, all of it traded outside
+        self.untraded = np.zeros(community.houses)  # the same power, all of it traded outside
 
     def step(self, slot: int) -> None:
         """Plan, trade, live through one slot."""
@@ -122,9 +138,8 @@ class _Week:
         outlook = self._outlook(slot, len(net_kw))
         answer = self._rounds.agreed(outlook, net_kw, self.stored_kwh)
         announced_kw = answer.drawn_kw
-        market = Market(outlook, announced_kw.sum(axis=1), announced_kw, movers=1.0)
-        value = value_of_energy(self._storage, market, net_kw)
-        means = self._means(outlook, value, answer.stored_kwh)
+        value = value_of_energy(self._storage, announced(outlook, announced_kw), net_kw)
+        means = self._means(outlook, value, answer.stored_kwh[1])
         bought_kw, price = self._trade(slot, announced_kw[0], net_kw[0], means)
         buy, sell = float(outlook.buy_per_kwh[0]), community.feed_in_per_kwh
         measured_kw = community.load_kw[slot] - community.pv_kw[slot]
@@ -142,29 +157,26 @@ class _Week:
 
     def _outlook(self, slot: int, steps: int) -> Outlook:
         prices = self._community.retail_per_kwh
-        ahead = np.minimum(np.arange(slot, slot + steps), len(prices) - 1)
+        ahead = np.arange(slot, slot + steps)
+        ahead = np.where(ahead < len(prices), ahead, ahead - self._community.slots_per_day)
         return Outlook(
             step_h=self._community.step_h,
             buy_per_kwh=prices[ahead],
             sell_per_kwh=np.full(steps, self._community.feed_in_per_kwh),
-            sigma_kw=self._sigma_kw,
+            sigma_kw=self._errors.street_kw(slot),
             fee_per_kwh=FEE_PER_KWH,
             energy_value_per_kwh=self._community.energy_value_per_kwh,
         )
 
-    def _means(self, outlook: Outlook, value: Floats, plan_kwh: Floats) -> list[Means]:
-        """What each house can do in the slot, stored energy valued along its plan."""
+    def _means(self, outlook: Outlook, value: Floats, planned_kwh: Floats) -> list[Means]:
+        """What each house can do in the slot, stored energy valued where its plan ends it."""
         storage, step_h = self._storage, self._community.step_h
         fall, rise = storage.most_kwh(step_h)
         left_kwh = np.minimum(-fall, self.stored_kwh - storage.lowest_kwh) * ETA
         room_kwh = np.minimum(rise, storage.highest_kwh - self.stored_kwh) / ETA
-        width_kwh = np.maximum(storage.highest_kwh - storage.lowest_kwh, 1e-9) / (LEVELS - 1)
-        at = np.clip((plan_kwh[1] - storage.lowest_kwh) / width_kwh, 1.0, LEVELS - 2.0)
+        worth = worth_per_kwh(storage, value, planned_kwh)
         rows = []
-        for house in range(self._community.houses):
-            around = at[house] + np.array([-1.0, 1.0])
-            below, above = np.interp(around, np.arange(LEVELS), value[:, house])
-            per_kwh = max(0.0, float(below - above) / (2.0 * float(width_kwh[house])))
+        for house, per_kwh in enumerate(worth.tolist()):
             rows.append(
                 Means(
                     load_kwh=NO_LIMIT,  # bought energy may be stored here
@@ -189,9 +201,10 @@ class _Week:
         ceiling = round(UNIT * community.retail_per_kwh[slot])
         band = Band(floor, ceiling, 10**9, 10**9)
         names = [f"house-{house:02}" for house in range(community.houses)]
+        error_kw = self._errors.house_kw(slot)
         orders = []
         for house, name in enumerate(names):
-            middle_kw, wide_kw = net_kw[house], QUANTILE * self._house_error_kw[house]
+            middle_kw, wide_kw = net_kw[house], QUANTILE * error_kw[house]
             ends_kw = (middle_kw - wide_kw, middle_kw, middle_kw + wide_kw)
             need = Need(*(community.step_h * float(kw) for kw in ends_kw))
             side: Side = "buy" if planned_kw[house] > 0 else "sell"
@@ -217,7 +230,7 @@ class _Week:
         trades = step_h * np.where(bought_kw > 0, price, price - FEE_PER_KWH) * bought_kw
         traded_kwh = step_h * float(np.maximum(bought_kw, 0.0).sum())
         self.bills += outside + trades
-        self.without += step_h * np.where(drawn_kw > 0, buy, sell) * drawn_kw
+        self.untraded += step_h * np.where(drawn_kw > 0, buy, sell) * drawn_kw
         self.cost += float(outside.sum()) + FEE_PER_KWH * traded_kwh
         self.traded_kwh += traded_kwh
 
@@ -234,28 +247,36 @@ class _Week:
 )
 def main(cases: tuple[str, ...], weeks: int | None, rounds: int) -> None:
     """Play CASES (such as fontana5:tou_fit05; default: all) and print the table."""
-    table = Table("case", "cost", "alone", "bound", "share of gain", "traded", "worst house")
+    titles = ("case", "cost", "alone", "bound", "share", "weeks, %", "traded", *WORST)
+    table = Table(*titles)
     wanted = cases or tuple(f"{name}:{case}" for name in CASES for case in CASES[name])
     with Progress(console=Console(stderr=True)) as progress:
         for case in wanted:
             name, _, tariff = case.partition(":")
             if tariff not in CASES.get(name, ()):
                 raise click.BadParameter(f"{case}: no such case; allowed: SET:CASE of {CASES}")
-            result = play(load_case(name, tariff), weeks, rounds, progress)
-            per = result.house_weeks
-            table.add_row(
-                case,
-                *(f"{x / per:.3f}" for x in (result.cost, result.alone, result.bound)),
-                f"{result.share_of_gain:.1%}",
-                f"{result.traded_kwh / per:.1f}",
-                f"{result.gains.min():+.2f}",
-            )
-            if result.budget_error > 1e-6:
-                raise click.ClickException(f"{case}: bills and cost differ: {result.budget_error}")
-    Console().print(table)
-    Console().print(
-        "Costs and kWh per house and week; worst house: what trading gained it at least"
-    )
+            played = play(load_case(name, tariff), weeks, rounds, progress)
+            error = max(week.budget_error for week in played)
+            if error > MOST_ERROR:
+                raise click.ClickException(f"{case}: bills and cost differ: {error}")
+            table.add_row(case, *_cells(played))
+    console = Console(width=None if sys.stdout.isatty() else FILE_WIDTH)
+    console.print(table)
+    console.print(NOTE)
+
+
+def _cells(weeks: Sequence[Week]) -> Iterator[str]:
+    """The table's columns of one case."""
+    per = sum(len(week.bills) for week in weeks)
+    alone = sum(float(week.alone.sum()) for week in weeks)
+    for total in (sum(week.cost for week in weeks), alone, sum(week.bound for week in weeks)):
+        yield f"{total / per:.3f}"
+    yield f"{share_of_gain(weeks):.1%}"
+    yield " ".join(f"{100 * week.share_of_gain:.0f}" for week in weeks)
+    yield f"{sum(week.traded_kwh for week in weeks) / per:.1f}"
+    bills = np.sum([week.bills for week in weeks], axis=0)
+    for other in ([week.alone for week in weeks], [week.untraded for week in weeks]):
+        yield f"{(np.sum(other, axis=0) - bills).min():+.2f}"
 
 
 if __name__ == "__main__":

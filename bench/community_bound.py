@@ -16,11 +16,14 @@ from bench.community_sets import (
 )
 
 
-def rule_cost(community: Community, first: int, last: int) -> float:
-    """Cost of a week by the self-consumption rule; on an island with what is left traded."""
+def rule_bills(community: Community, first: int, last: int) -> Floats:
+    """Each house's cost of a week by the self-consumption rule, (houses,).
+
+    On an island what is left over is traded at the middle price.
+    """
     step_h, has = community.step_h, np.array(community.batteries)
     stored = np.where(has, START_KWH, 0.0)
-    began, cost = stored, 0.0
+    began, bills = stored, np.zeros(community.houses)
     for slot in range(first, last):
         surplus_kw = community.pv_kw[slot] - community.load_kw[slot]
         room_kw = np.minimum(POWER_KW, (CAPACITY_KWH - stored) / (ETA * step_h))
@@ -28,17 +31,19 @@ def rule_cost(community: Community, first: int, last: int) -> float:
         battery_kw = np.where(has, np.clip(surplus_kw, -left_kw, room_kw), 0.0)
         changed = np.where(battery_kw > 0, ETA * battery_kw, battery_kw / ETA)
         stored = stored + step_h * changed
-        cost += step_h * _slot_cost(community, slot, battery_kw - surplus_kw)
-    return cost - community.energy_value_per_kwh * float((stored - began).sum())
+        bills += step_h * _slot_bills(community, slot, battery_kw - surplus_kw)
+    return bills - community.energy_value_per_kwh * (stored - began)
 
 
-def _slot_cost(community: Community, slot: int, drawn_kw: Floats) -> float:
-    buy, sell = community.retail_per_kwh[slot], community.feed_in_per_kwh
-    short_kw, long_kw = np.maximum(drawn_kw, 0).sum(), np.maximum(-drawn_kw, 0).sum()
-    traded_kw = min(short_kw, long_kw) if community.is_island else 0.0
-    return float(
-        buy * (short_kw - traded_kw) - sell * (long_kw - traded_kw) + FEE_PER_KWH * traded_kw
-    )
+def _slot_bills(community: Community, slot: int, drawn_kw: Floats) -> Floats:
+    buy, sell = float(community.retail_per_kwh[slot]), community.feed_in_per_kwh
+    short_kw, long_kw = np.maximum(drawn_kw, 0.0), np.maximum(-drawn_kw, 0.0)
+    traded_kw = min(short_kw.sum(), long_kw.sum()) if community.is_island else 0.0
+    bought_kw = short_kw * traded_kw / max(short_kw.sum(), 1e-9)
+    sold_kw = long_kw * traded_kw / max(long_kw.sum(), 1e-9)
+    middle, half_fee = (buy + sell) / 2.0, FEE_PER_KWH / 2.0
+    outside = buy * (short_kw - bought_kw) - sell * (long_kw - sold_kw)
+    return np.asarray(outside + (middle + half_fee) * bought_kw - (middle - half_fee) * sold_kw)
 
 
 def bound(community: Community, first: int, last: int) -> float:

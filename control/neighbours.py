@@ -123,10 +123,6 @@ class Beyond:
     load_kw: Floats  # (steps, houses)
     price_per_kwh: Floats  # (steps,)
 
-    def after_first(self) -> "Beyond":
-        """Without the first step."""
-        return Beyond(self.load_kw[1:], self.price_per_kwh[1:])
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -169,7 +165,7 @@ def announcement(storage: Storage, step_h: float, net_kw: Floats, stored_kwh: Fl
 
 def _first(storage: Storage, market: Market, net_kw: Floats, stored_kwh: Floats) -> Floats:
     """A plan from the search over all levels of stored energy."""
-    _, best = _values(storage, market, net_kw)
+    best = _next_levels(storage, market, net_kw)
     steps, houses = net_kw.shape
     spacing_kwh = (storage.highest_kwh - storage.lowest_kwh) / (LEVELS - 1)
     safe_kwh = np.maximum(spacing_kwh, 1e-9)
@@ -182,36 +178,8 @@ def _first(storage: Storage, market: Market, net_kw: Floats, stored_kwh: Floats)
     return keep_within_reach(storage, market.outlook.step_h, stored_kwh, plan_kwh)
 
 
-def value_of_energy(storage: Storage, market: Market, net_kw: Floats) -> Floats:
-    """Return what is still to be paid after the first step, (LEVELS, houses) by stored energy.
-
-    The levels are spread evenly over each house's usable energy.
-    """
-    later = Market(
-        _after_first(market.outlook),
-        market.community_kw[1:],
-        market.announced_kw[1:],
-        market.movers,
-        None if market.beyond is None else market.beyond.after_first(),
-    )
-    value, _ = _values(storage, later, net_kw[1:])
-    return value
-
-
-def _after_first(outlook: Outlook) -> Outlook:
-    return Outlook(
-        outlook.step_h,
-        outlook.buy_per_kwh[1:],
-        outlook.sell_per_kwh[1:],
-        outlook.sigma_kw[1:],
-        outlook.fee_per_kwh,
-        outlook.energy_value_per_kwh,
-        outlook.wear_per_kwh,
-    )
-
-
-def _values(storage: Storage, market: Market, net_kw: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """Dynamic programming over all levels: cost to go (LEVELS, houses) and the best next levels."""
+def _next_levels(storage: Storage, market: Market, net_kw: Floats) -> NDArray[np.int64]:
+    """Dynamic programming over all levels: the best next ones, (steps, houses, LEVELS)."""
     steps, houses = net_kw.shape
     levels = np.linspace(storage.lowest_kwh, storage.highest_kwh, LEVELS)
     spacing_kwh = (storage.highest_kwh - storage.lowest_kwh) / (LEVELS - 1)
@@ -226,7 +194,7 @@ def _values(storage: Storage, market: Market, net_kw: Floats) -> tuple[Floats, N
         total = cost[step][:, index] + value.T[:, None, :]  # house, from, to
         best[step] = total.argmin(axis=2)
         value = total.min(axis=2).T
-    return value, best
+    return best
 
 
 def _out_of_reach(storage: Storage, step_h: float, change_kwh: Floats) -> Floats:
@@ -303,7 +271,8 @@ def follow(
 ) -> Floats:
     """Return the change of stored energy over the slot that is best now that load and PV are known.
 
-    `net_kw` and `stored_kwh` (houses,), `value` as of `value_of_energy`. What is drawn beyond the
+    `net_kw` and `stored_kwh` (houses,), `value` as of
+    `neighbours_value.value_of_energy`. What is drawn beyond the
     agreement is bought outside, what is left of it is sold there.
     """
     fall, rise = storage.most_kwh(step_h)
@@ -320,7 +289,8 @@ def follow(
     position = (stored_kwh[:, None] + change_kwh - storage.lowest_kwh[:, None]) / usable_kwh[
         :, None
     ]
+    levels = np.linspace(0.0, 1.0, len(value))
     for house in range(len(net_kw)):
-        cost[house] += np.interp(position[house], np.linspace(0, 1, LEVELS), value[:, house])
+        cost[house] += np.interp(position[house], levels, value[:, house])
     chosen = cost.argmin(axis=1)
     return np.asarray(change_kwh[np.arange(len(net_kw)), chosen])

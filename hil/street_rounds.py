@@ -14,8 +14,13 @@ from control.neighbours import (
 from hil.street_result import Floats
 
 FIRST_ROUNDS = 20  # at first nobody has announced anything yet
-SIGMA_FACTOR = 2.0  # the spread in which houses take each other's moves, over the forecasts' error
 MOVERS_FRAC = 0.5  # of the houses are taken to move alike: faster than all, without the guarantee
+
+
+def announced(outlook: Outlook, drawn_kw: Floats) -> Market:
+    """What all houses start from when they have said that they will draw `drawn_kw`."""
+    movers = max(1.0, MOVERS_FRAC * drawn_kw.shape[1])
+    return Market(outlook, drawn_kw.sum(axis=1), drawn_kw, movers)
 
 
 class Rounds:
@@ -35,11 +40,9 @@ class Rounds:
             announced_kw = announcement(storage, outlook.step_h, net_kw, plan_kwh)
             rounds = self._rounds
         before_kw = announced_kw
-        movers = max(1.0, MOVERS_FRAC * net_kw.shape[1])
         for number in range(rounds):
             ahead_kw = announced_kw + number / (number + 3) * (announced_kw - before_kw)
-            market = Market(outlook, ahead_kw.sum(axis=1), ahead_kw, movers)
-            answer = respond(storage, market, net_kw, stored_kwh, plan_kwh)
+            answer = respond(storage, announced(outlook, ahead_kw), net_kw, stored_kwh, plan_kwh)
             before_kw, announced_kw, plan_kwh = announced_kw, answer.drawn_kw, answer.stored_kwh
         self._plan_kwh = plan_kwh
         return answer

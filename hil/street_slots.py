@@ -12,12 +12,13 @@ import numpy as np
 
 from control.market import clear
 from control.market_book import Book, Order
-from control.neighbours import Agreed, Market, Outlook, follow, value_of_energy
+from control.neighbours import Agreed, Outlook, follow
+from control.neighbours_value import value_of_energy
 from hil.street_forecast import Forecaster
 from hil.street_given import Past
 from hil.street_references import settled
 from hil.street_result import Floats, Given, Outcome
-from hil.street_rounds import SIGMA_FACTOR, Rounds
+from hil.street_rounds import Rounds, announced
 
 ROUNDS = 3
 UNIT = 100_000  # of the market's prices per currency unit
@@ -40,7 +41,7 @@ class _Street:
         load_kw = np.vstack([past.load_kw, given.load_kw])
         pv_kw = np.vstack([past.pv_kw, given.pv_kw])
         self._forecaster = Forecaster(load_kw, pv_kw, given.step_h)
-        self._sigma_kw = SIGMA_FACTOR * self._forecaster.error_kw(self._before)
+        self._errors = self._forecaster.errors(self._before)
         self._stored_kwh = given.stored_kwh
         self._rounds = Rounds(given.storage, ROUNDS)
         self.battery_kw = np.zeros_like(given.load_kw)
@@ -54,7 +55,6 @@ class _Street:
         outlook = self._outlook(slot, len(net_kw))
         announced_kw = self._rounds.agreed(outlook, net_kw, self._stored_kwh).drawn_kw
         bought_kwh, price = self._trade(slot, announced_kw[0])
-        market = Market(outlook, announced_kw.sum(axis=1), announced_kw, movers=1.0)
         change_kwh = follow(
             storage,
             Agreed(
@@ -62,7 +62,7 @@ class _Street:
             ),
             given.load_kw[slot] - given.pv_kw[slot],
             self._stored_kwh,
-            value_of_energy(storage, market, net_kw),
+            value_of_energy(storage, announced(outlook, announced_kw), net_kw),
             step_h,
         )
         self._stored_kwh = self._stored_kwh + change_kwh
@@ -76,7 +76,7 @@ class _Street:
             step_h=given.step_h,
             buy_per_kwh=given.buy_per_kwh[ahead],
             sell_per_kwh=given.sell_per_kwh[ahead],
-            sigma_kw=self._sigma_kw,
+            sigma_kw=self._errors.street_kw(self._before + slot),
             fee_per_kwh=given.fee_per_kwh,
             energy_value_per_kwh=given.energy_value_per_kwh,
         )

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from control.neighbours import (
-    LEVELS,
     Answer,
     Beyond,
     Floats,
@@ -25,8 +24,8 @@ from control.neighbours import (
     keep_within_reach,
     respond,
     scarcity,
-    value_of_energy,
 )
+from control.neighbours_value import value_of_energy, worth_per_kwh
 from control.net_position import Slot, bounds_kwh, mean_over, need, stored_at
 from control.order_pricing import UNIT
 from control.trades import Position, StoreFacts
@@ -42,7 +41,6 @@ QUORUM_FRAC = 0.5  # so many of the others have to be heard in a slot
 KNOWN_FRAC = 0.9  # of the day has to be forecast; the rest is taken to be like its beginning
 STILL_GOOD_S = 3600.0  # who says nothing is taken to keep to what it said before, for so long
 MOVERS_FRAC = 0.5  # of the houses are taken to move alike: faster than all, without the guarantee
-SIGMA_FACTOR = 2.0  # houses take each other's moves with more doubt than the forecasts' error
 COMMON_FRAC = 0.5  # of the variance of errors is the weather, which is the same for all
 LEAST_SIGMA_KW = 0.1
 BAND_SIGMAS = 2.5631  # from the 10 % to the 90 % quantile of a normal distribution
@@ -203,7 +201,7 @@ class Rounds:
         sigmas = [day.sigma_kw, *(sigma_kw for _, sigma_kw in others)]
         total_kw, squares = sum(sigmas), sum(sigma_kw**2 for sigma_kw in sigmas)
         both = COMMON_FRAC * total_kw**2 + (1.0 - COMMON_FRAC) * squares
-        sigma_kw = np.maximum(LEAST_SIGMA_KW, SIGMA_FACTOR * np.sqrt(both))
+        sigma_kw = np.maximum(LEAST_SIGMA_KW, np.sqrt(both))
         outlook = replace(day.outlook, sigma_kw=sigma_kw)
         community_kw = own_kw + sum((drawn_kw for drawn_kw, _ in others), np.zeros(grid.steps))
         movers = max(1.0, MOVERS_FRAC * (len(others) + 1))
@@ -318,7 +316,7 @@ def _agreement(epoch: int, grid: Grid, day: _Day, market: Market, answer: Answer
     community_kw = market.community_kw + (answer.drawn_kw - market.announced_kw)[:, 0]
     gap = outlook.buy_per_kwh - outlook.sell_per_kwh
     prices = outlook.sell_per_kwh + gap * scarcity(outlook, community_kw)
-    alone = Market(outlook, community_kw, answer.drawn_kw, 1.0, market.beyond)
+    now = replace(market, community_kw=community_kw, announced_kw=answer.drawn_kw)
     return Agreed(
         epoch,
         grid.from_utc_s,
@@ -326,17 +324,13 @@ def _agreement(epoch: int, grid: Grid, day: _Day, market: Market, answer: Answer
         tuple(prices.tolist()),
         tuple(answer.drawn_kw[:, 0].tolist()),
         tuple(answer.stored_kwh[:, 0].tolist()),
-        _slope(day, alone, float(answer.stored_kwh[min(1, grid.steps), 0])),
+        _stored_value(day, now, answer.stored_kwh[1]),
     )
 
 
-def _slope(day: _Day, market: Market, stored_kwh: float) -> float | None:
+def _stored_value(day: _Day, market: Market, stored_kwh: Floats) -> float | None:
     """Value of one kWh more in the battery at the end of the first step."""
-    low_kwh, high_kwh = float(day.storage.lowest_kwh[0]), float(day.storage.highest_kwh[0])
-    width_kwh = (high_kwh - low_kwh) / (LEVELS - 1)
-    if width_kwh <= 0.0:
+    if not day.storage.highest_kwh[0] > day.storage.lowest_kwh[0]:
         return None
-    cost = value_of_energy(day.storage, market, day.net_kw[:, None])[:, 0]
-    at = min(max((stored_kwh - low_kwh) / width_kwh, 1.0), LEVELS - 2.0)
-    below, above = np.interp([at - 1.0, at + 1.0], np.arange(LEVELS), cost)
-    return max(0.0, float(below - above) / (2.0 * width_kwh))
+    value = value_of_energy(day.storage, market, day.net_kw[:, None])
+    return float(worth_per_kwh(day.storage, value, stored_kwh)[0])

@@ -14,8 +14,8 @@ from control.neighbours import (
     follow,
     respond,
     scarcity,
-    value_of_energy,
 )
+from control.neighbours_value import value_of_energy
 
 STEPS = 12
 ETA = float(np.sqrt(0.9))
