@@ -6,18 +6,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from control.trades import Market, Position, Quantiles, StoreFacts
 from firmware.trading import membership
 from firmware.trading.agent import Agent
 from firmware.trading.identity import Identity
 from firmware.trading.ledger import Ledger
+from firmware.trading.ledger_check import check, disagreements
 from firmware.trading.member import Outgoing, TradingMember
 from tests.firmware.trading.people import document, entry, known
 
 SLOT_S = 900.0
 DAY_S = 86_400.0
 START_S = 20_000 * DAY_S
+NOON_S = START_S + 12 * 3600.0
+EPOCH = int(NOON_S // SLOT_S) + 1  # the first that is traded
 BUY, SELL = 0.30, 0.05
 ADMIN = known("administrator")
 BUSY_S, IDLE_S = 5.0, 60.0  # between two ticks, in a slot of SLOT_S ...
@@ -228,3 +232,28 @@ def agent_street(folder: Path, houses: list[House], **settings: float) -> Iterat
         yield street
     finally:
         street.close()
+
+
+def three() -> list[House]:
+    return [
+        House(0, pv_kw=4.0, load_kw=0.5),
+        House(1, pv_kw=0.0, load_kw=1.0, store=NO_BATTERY),
+        House(2, pv_kw=0.0, load_kw=0.8),
+    ]
+
+
+def assert_sound(street: AgentStreet) -> None:
+    paths = [street.path(who) for who in street.people]
+    for path in paths:
+        assert check(path).fault == ""
+    assert list(disagreements(paths)) == []
+
+
+def traded_wh(street: AgentStreet, number: int, epoch: int = EPOCH) -> int:
+    agent = street.agent(number)
+    me = agent.member.identity.peer
+    return sum(p.wh if p.buyer == me else -p.wh for p in agent.member.scheduled(epoch))
+
+
+def statements(street: AgentStreet, number: int, kind: str = "statement") -> list[dict[str, Any]]:
+    return [dict(body) for body in street.agent(number).member.kept(kind)]
