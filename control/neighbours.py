@@ -237,18 +237,18 @@ def _refined(
     )
     outside[:, :, HALF] = False
     penalty = FORBIDDEN * outside
-    index = offsets[None, :] - offsets[:, None] + 2 * HALF
-    value = penalty[steps] - market.outlook.energy_value_per_kwh * levels[steps]
-    best = np.empty((steps, houses, len(offsets)), dtype=np.int64)
+    jump = offsets[:, None] - offsets[None, :] + 2 * HALF  # to, from
+    moving = cost.transpose(0, 2, 1)[:, jump]  # step, to, from, house: minima over `to` are fast
+    to_go = np.empty((steps + 1, len(offsets), houses))
+    to_go[steps] = (penalty[steps] - market.outlook.energy_value_per_kwh * levels[steps]).T
     for step in range(steps - 1, -1, -1):
-        total = cost[step][:, index] + value[:, None, :]
-        best[step] = total.argmin(axis=2)
-        value = total.min(axis=2) + penalty[step]
-    at = np.full(houses, HALF)
+        total = moving[step] + to_go[step + 1][:, None, :]
+        to_go[step] = total.min(axis=0) + penalty[step].T
+    every, at = np.arange(houses), np.full(houses, HALF)
     result = plan_kwh.copy()
     for step in range(steps):
-        at = best[step, np.arange(houses), at]
-        result[step + 1] = levels[step + 1, np.arange(houses), at]
+        at = (moving[step][:, at, every] + to_go[step + 1]).argmin(axis=0)
+        result[step + 1] = levels[step + 1, every, at]
     return result
 
 
