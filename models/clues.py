@@ -1,8 +1,9 @@
 """Clues to the network's errors in a site's own past, for `models/correction.py` to weigh.
 
-Beyond what the network sees: simple forecasts, departures from the site's own week, the last
-clearnesses on the site's own grid, their products and the clock. Every clue is in the unit of the
-history, at some leads of B origins; one that is unknown is 0. Only the past of an origin goes in.
+Beyond what the network sees: simple forecasts, departures from the site's own week, steps that look
+like an appliance, the last clearnesses on the site's own grid, their products and the clock. Every
+clue is in the unit of the history, at some leads of B origins; one that is unknown is 0. Only the
+past of an origin goes in.
 """
 
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ VARIED_S = (3600, 14_400)
 DEPARTURE_CLIP = 6.0
 EASE_S = 3600
 LIT_FRAC = 0.05  # of the envelope's peak: below, clearness is noise
+DIM_FRAC = 0.02  # of the envelope's peak: what comes then is not the last value's matter
+ORDINARY = 0.6  # clearness
+STEPS = (0.5, 1.5, 3.0)  # of a departure: an appliance has been switched on
+TURNS = (0.5, 2.0)  # of a departure between two intervals
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,7 @@ def _load(
     before = eased[:, np.minimum(per_day + leads, 2 * per_day - 1 - reach)] * size
     made = [size * window * np.ones(len(leads)) for window in windows]
     made += [departure[:, per_day + leads] * size, before, eased[:, leads] * size]
+    made += [size * bend * np.ones(len(leads)) for bend in _switched(departure)]
     profile = past.profile[:, leads]
     turned = [made[0], made[2], made[4], made[6], before, profile - middle]
     products = [clue * wave for clue in turned for wave in _clock(past, leads)]
@@ -100,6 +106,18 @@ def _load(
         products += [window * profile.clip(-3 * size, 3 * size)]
     spread = past.spread[:, leads]
     return made, [*products, spread, spread * windows[2], spread * before / size]
+
+
+def _switched(departure: Floats) -> list[Floats]:
+    """How far the last two departures, and the turn between them, lie beyond steps, (B, 1) each."""
+    last, second = (
+        np.nan_to_num(departure[:, -back, None]).clip(-DEPARTURE_CLIP, DEPARTURE_CLIP)
+        for back in (1, 2)
+    )
+    turn = last - second
+    beyond = [value - step for step in STEPS for value in (last, second)]
+    beyond += [way - step for step in TURNS for way in (turn, -turn)]
+    return [np.maximum(value, 0.0) for value in beyond]
 
 
 def _eased(departure: Floats, reach: int) -> Floats:
@@ -150,4 +168,22 @@ def _pv(
     clues_made = [unit * scalar[:, None] for scalar in scalars]
     turned = [clues_made[0], clues_made[3], clues_made[5], clues_made[8], unit]
     products = [clue * wave for clue in turned for wave in _clock(past, leads)]
-    return clues_made, products + [unit * value.clip(-2.0, 2.0)[:, None] for value in bent]
+    products += [unit * value.clip(-2.0, 2.0)[:, None] for value in bent]
+    shares = [(value + day).clip(0.0, 2.0)[:, None] for value in (now[0], now[3])]
+    products += _skies(unit, peak[:, None], [*shares, day[:, None]], varied)
+    known = np.isfinite(past.recent[:, -1:]) & (unit > DIM_FRAC * peak[:, None])
+    products.append(np.where(known, past.recent[:, -1:] - middle, 0.0))
+    seen = (past.bright[:, leads], past.lit[:, leads])
+    return clues_made, products + [light * (shares[0] - ORDINARY) for light in seen]
+
+
+def _skies(unit: Floats, peak: Floats, shares: list[Floats], varied: list[Floats]) -> list[Floats]:
+    """Clearnesses (B, 1) under a high or low sun, under a restless sky, and bent."""
+    height = unit / np.maximum(peak, 1e-9)
+    found = [unit * height, unit * height * varied[0][:, None]]
+    found.append(unit * (varied[0] ** 2).clip(0.0, 1.0)[:, None])
+    for share in shares:
+        found.append(unit * height * (share - ORDINARY))
+        found.append(unit * (share * (1.0 - share)).clip(-1.0, 1.0))
+        found += [unit * (share * value[:, None]).clip(-1.0, 1.0) for value in varied]
+    return found

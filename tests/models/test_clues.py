@@ -7,7 +7,7 @@ import pytest
 
 from models import features
 from models.baselines import look_back
-from models.clues import Clues, clues
+from models.clues import STEPS, TURNS, Clues, _switched, clues
 from models.correction import knot_leads
 from models.history import DAY_S, Floats, History, Target
 
@@ -61,3 +61,16 @@ def test_no_departure_from_a_week_that_repeats(house: Maker) -> None:
     np.testing.assert_allclose(past.profile, past.fresh_weeks, atol=0.6)
     off = np.abs(past.recent - past.recent_profile).mean()
     assert off < 0.4 * np.abs(past.recent - past.recent_mean).mean()
+
+
+def test_an_appliance_switched_on_is_a_step_that_a_flicker_is_not() -> None:
+    flicker, switched, unknown = (np.array([[0.0, 0.1, last]]) for last in (0.4, 3.2, np.nan))
+    assert not np.any(_switched(flicker))
+    assert not np.any(_switched(unknown))
+    beyond = np.ravel(_switched(switched))
+    last, second = beyond[: 2 * len(STEPS) : 2], beyond[1 : 2 * len(STEPS) : 2]
+    np.testing.assert_allclose(last, [3.2 - step for step in STEPS])
+    assert not second.any()
+    up, down = beyond[2 * len(STEPS) :: 2], beyond[2 * len(STEPS) + 1 :: 2]
+    np.testing.assert_allclose(up, [3.1 - turn for turn in TURNS])
+    assert not down.any()

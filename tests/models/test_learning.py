@@ -1,11 +1,15 @@
 """The correction learnt on site, its guard, and the width of the band."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
+from models.baselines import Past
 from models.correction import Correction, Material, knot_leads
+from models.forecaster import Forecaster
 from models.gru import with_ones
-from models.history import Floats
+from models.history import DAY_S, Floats, History
 from models.learning import Answer, Band
 
 HOURS, PER_DAY = 24, 24
@@ -125,3 +129,36 @@ def test_some_rows_of_an_answer() -> None:
     answer = Answer(values, values, values, values, values)
     some = answer.rows(np.array([True, False, True]))
     assert some.middle.tolist() == [[0.0, 1.0], [4.0, 5.0]]
+
+
+@pytest.mark.parametrize(("step_s", "every_s"), [(300, 900), (900, 900), (1800, 1800)])
+def test_practice_is_at_every_quarter_of_an_hour_and_only_once(
+    house: Callable[..., History], monkeypatch: pytest.MonkeyPatch, step_s: int, every_s: int
+) -> None:
+    history, forecaster = house(days=12, step_s=step_s), Forecaster("load")
+    practised: list[int] = []
+    predict = forecaster._predict
+
+    def listening(past: Past) -> Answer:
+        practised.extend(past.origin_utc_s.tolist())
+        return predict(past)
+
+    monkeypatch.setattr(forecaster, "_predict", listening)
+    forecaster.forecast(history, history.end_utc_s, 1)
+    first, last = history.start_utc_s, history.end_utc_s - 2 * DAY_S
+    wanted = range(first, last, every_s)
+    assert [origin for origin in practised if first <= origin < last] == list(wanted)
+
+
+def test_a_lead_without_outcomes_learns_nothing_and_the_others_all_the_same() -> None:
+    rng = np.random.default_rng(0)
+    whole, gappy = (Correction("load", np.full(2, 0.3), 4, 3600, 3600) for _ in range(2))
+    for _ in range(10):
+        material, error = _at_knots(*_day(rng, 0.1))
+        whole.absorb(material, error)
+        error[:, 0] = np.nan
+        gappy.absorb(material, error)
+    for correction in (whole, gappy):
+        correction.refit()
+    assert not gappy.weights.rows[0].any()
+    np.testing.assert_array_equal(gappy.weights.rows[1:], whole.weights.rows[1:])
