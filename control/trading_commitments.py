@@ -84,6 +84,10 @@ class Commitments:
         """Our trades of one slot."""
         return {k.pact: k.state for k in self._trades.values() if k.pact.epoch == epoch}
 
+    def epochs(self) -> set[int]:
+        """Slots in which we have trades."""
+        return {kept.pact.epoch for kept in self._trades.values()}
+
     def in_doubt(self) -> list[Pact]:
         """Trades that we promised and whose decision we do not know."""
         return [

@@ -1,7 +1,5 @@
 """After delivery: tell all what the meter counted, and keep the bill."""
 
-from collections.abc import Iterable
-
 from control.net_position import Slot, mean_over
 from control.trades import Position
 from control.trading_commitments import KEPT_EPOCHS
@@ -12,7 +10,7 @@ from firmware.trading.statements import Statements, Tariff
 
 METER_FRAC = 0.03  # of a slot after its end the meter's message is sent ...
 BILL_FRAC = 0.06  # ... and the bill is made
-KEPT_SLOTS = 200  # slots of which readings and prices are remembered, and bills still made
+KEPT_SLOTS = 200  # slots of which prices are remembered
 
 
 class Accounts:
@@ -29,7 +27,7 @@ class Accounts:
         self._tariffs = self._kept.copy()  # in the order in which they were seen
         self._priced = -1  # the slot in which prices were seen last
         self._metered = self._billed = -1  # last epochs; of bills -1: since the ledger began
-        self._open = set(self._statements.epochs())  # slots whose trades may still change
+        self._open: set[int] = set()  # slots whose trades may still change
 
     def note(self, position: Position) -> None:
         """Registers and prices now."""
@@ -77,9 +75,8 @@ class Accounts:
             self._metered = over
             outgoing += self._tell_meter(over, utc_s)
         if over > self._billed and since_s >= BILL_FRAC * line.slot_s:
-            missed = range(max(self._billed + 1, over - KEPT_SLOTS), over)
-            self._billed = over
-            self._bill(over, missed, utc_s)
+            before, self._billed = self._billed, over
+            self._bill(before, over, utc_s)
         return outgoing
 
     def _tell_meter(self, epoch: int, utc_s: float) -> list[Outgoing]:
@@ -95,10 +92,11 @@ class Accounts:
         }
         return self._member.say("meter", epoch, body, utc_s)
 
-    def _bill(self, over: int, missed: Iterable[int], utc_s: float) -> None:
-        """`missed`: slots that ended while nobody looked, as with the box switched off."""
-        doubtful = {pact.epoch for pact in self._member.trader.commitments.in_doubt()}
-        known = self._open | doubtful | {over, *missed}
+    def _bill(self, before: int, over: int, utc_s: float) -> None:
+        """All slots after `before` that are over; the box may have been off when they ended."""
+        commitments = self._member.trader.commitments
+        doubtful = {pact.epoch for pact in commitments.in_doubt()}
+        known = self._open | doubtful | {e for e in commitments.epochs() if e > before}
         due = {e for e in known if e <= over and not self._statements.is_closed(e)}
         unbilled = {epoch for epoch in sorted(due) if not self._bill_one(epoch, utc_s)}
         self._open = doubtful | unbilled

@@ -70,10 +70,6 @@ class Statements:
         """Whether there is a bill."""
         return epoch in self._slots
 
-    def epochs(self) -> list[int]:
-        """Slots with a bill."""
-        return sorted(self._slots)
-
     def make(self, epoch: int, pacts: Iterable[Pact], reading: Reading, tariff: Tariff) -> Entry:
         """The bill of a slot that is over."""
         slot = self._slots[epoch] = _Slot(_sorted(pacts), _bare(reading), tariff)

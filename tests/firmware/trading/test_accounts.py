@@ -78,12 +78,15 @@ def test_after_a_restart_it_goes_on_and_tells_and_bills_nothing_twice(tmp_path: 
         assert statements(street, 0, "correct") == []
 
 
-def test_a_slot_that_ended_while_the_box_was_off_is_billed_all_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("slots_off", [4, 300, 3000])
+def test_a_slot_that_ended_while_the_box_was_off_is_billed_all_the_same(
+    tmp_path: Path, slots_off: int
+) -> None:
     with agent_street(tmp_path, three(), start_s=NOON_S) as street:
         street.run(1.3 * SLOT_S)
         assert street.market(0).trades != ()
         street.agent(0).member._ledger.close()
-        street.now_s += 4 * SLOT_S
+        street.now_s += slots_off * SLOT_S
         street.start(0)
         street.run(0.2 * SLOT_S)
         (bill,) = statements(street, 0)
