@@ -88,6 +88,10 @@ class Commitments:
         """Slots in which we have trades."""
         return {kept.pact.epoch for kept in self._trades.values()}
 
+    def knows(self, trade: str) -> bool:
+        """Whether a trade is ours and not forgotten."""
+        return trade in self._trades
+
     def in_doubt(self) -> list[Pact]:
         """Trades that we promised and whose decision we do not know."""
         return [

@@ -193,9 +193,8 @@ class TradingMember:
         if epoch != self._epoch:
             self._epoch = epoch
             self.trader.set_rules(self.membership.rules(epoch))
-            oldest_s = utc_s - (KEPT_EPOCHS + 1) * self.trader.timeline.slot_s
-            known = self._committed_s.items()
-            self._committed_s = {name: at_s for name, at_s in known if at_s >= oldest_s}
+            known, knows = self._committed_s.items(), self.trader.commitments.knows
+            self._committed_s = {name: at_s for name, at_s in known if knows(name)}
         return self._apply(self.trader.tick(utc_s, t_s), utc_s)
 
     def close(self) -> None:

@@ -349,6 +349,19 @@ def test_a_start_while_the_clock_is_ahead_forgets_no_promise(folder: Path) -> No
     street.close()
 
 
+def test_a_clock_that_is_ahead_for_a_moment_costs_no_delivery(folder: Path) -> None:
+    street = Street(folder, 2)
+    street.trade(1)
+    bound = START + 1
+    for member in street.members.values():
+        before = member.scheduled(bound)
+        assert before
+        for utc_s in (street.now_s + 30 * 86400, street.now_s):
+            member.tick(utc_s, street.now_s)
+        assert member.scheduled(bound) == before
+    street.close()
+
+
 def test_a_box_opens_with_what_is_in_its_folder(folder: Path) -> None:
     box = Folder(folder)
     with pytest.raises(FolderError, match="this box is in no community"):
