@@ -300,7 +300,9 @@ def _runs_too_low(view: View, battery: BatteryParameters) -> bool:
     """Whether the sets that carry stay below their least load, even were the sun switched off."""
     plant = view.plant
     running = [unit for unit, own, _ in each_set(view.site, view.state) if own.run]
-    if not plant.generator_carries or plant.net_kw is None or not running:
+    if not plant.generator_carries or not running:
+        return False
+    if plant.net_kw is None or plant.charge_limit_kw is None:  # who knows what takes its power
         return False
     least_kw = max(unit.min_load_frac for unit in running) * sum(s.rated_kw for s in running)
     return plant.net_kw + plant.pv_seen_kw + can_charge_kw(battery, plant) < least_kw

@@ -237,6 +237,13 @@ def test_a_planned_set_that_nothing_loads_rests(
     assert of(found, "genset")[-1] == ("plan", *wish)
 
 
+def test_a_planned_set_goes_on_while_nobody_knows_what_the_battery_takes(build: Any) -> None:
+    plan = build.plan(grid_kw=(0.0, 0.0), generator_on=(True, True))
+    plant = replace(CARRIED, soc_frac=0.80, load_kw=0.8, pv_kw=0.0, charge_limit_kw=None)
+    found = wishes(build, plant, plan=plan, generator=GeneratorState(run=True))
+    assert of(found, "genset")[-1] == ("plan", 1.0, "plan: run")
+
+
 # --- outside the limits --------------------------------------------------------------------
 
 
