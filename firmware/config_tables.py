@@ -118,7 +118,9 @@ class Planner(Table):
         )
     )
     unserved_cost_per_kwh: Cost = Field(
-        5.0, description="What a kWh of load not served costs; above every price."
+        5.0,
+        description="What a kWh costs of load that nothing serves, or of a generator's power that "
+        "nothing takes; above every price.",
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Same seed, same plan.")
 
