@@ -55,7 +55,7 @@ class SlotMeter:
         self._bounds: dict[int, tuple[Registers, bool]] = {}  # and whether it is well known
 
     def note(self, position: Position) -> None:
-        """Registers now; without them what lies between stays unknown."""
+        """Registers now; without them, or the time, what lies between stays unknown."""
         now = _registers(position)
         last, self._last = self._last, now
         if now is None:
@@ -99,7 +99,7 @@ class SlotMeter:
 
 def _registers(position: Position) -> Registers | None:
     imported, exported = position.import_kwh, position.export_kwh
-    if imported is None or exported is None:
+    if imported is None or exported is None or position.clock_problem:  # in which slot is unknown
         return None
     if not (0.0 <= imported < 1e12 and 0.0 <= exported < 1e12):  # false for NaN too
         return None

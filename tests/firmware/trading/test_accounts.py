@@ -110,6 +110,25 @@ def test_a_slot_is_billed_by_its_own_prices_also_after_a_time_without_power(
         assert (bill["e"], bill["retail"], bill["feed_in"]) == (EPOCH, 30_000, 5_000)
 
 
+def test_a_clock_that_is_not_set_yet_reads_no_slot(tmp_path: Path) -> None:
+    """A box without a clock of its own goes on, after a cut, with the time that it had before."""
+    with agent_street(tmp_path, three(), start_s=NOON_S) as street:
+        street.run(1.97 * SLOT_S)
+        bound = {e for e in (EPOCH, EPOCH + 1) if street.agent(0).member.committed(e)}
+        assert EPOCH + 1 in bound
+        street.agent(0).member._ledger.close()
+        street.now_s += 4 * SLOT_S
+        house = street.houses[0]
+        house.clock_off_s, house.clock_problem = -4 * SLOT_S, "not synchronised yet"
+        street.start(0)
+        street.run(1.2 * SLOT_S)
+        house.clock_off_s, house.clock_problem = 0.0, ""
+        street.run(1.2 * SLOT_S)
+        quality = {bill["e"]: bill["q"] for bill in statements(street, 0)}
+        assert quality[EPOCH + 1] == "missing"
+        assert statements(street, 0, "correct") == []
+
+
 def test_bills_go_on_when_a_clock_that_was_ahead_goes_back(tmp_path: Path) -> None:
     with agent_street(tmp_path, three(), start_s=NOON_S) as street:
         street.houses[0].clock_off_s = 40 * SLOT_S
