@@ -54,7 +54,7 @@ MOST_ERROR = 1e-6  # currency, between the sum of the bills and the cost
 WORST = ("worst (a)", "worst (b)")
 FILE_WIDTH = 140
 NOTE = """Costs and kWh per house and week. Worst house: what it gained at least, over all weeks,
-against (a) the self-consumption rule without trading (on an island: what is left over traded)
+against (a) the self-consumption rule without trading
 and (b) the same power without trading."""
 QUANTILE = 1.2816  # standard deviations from the median to the 10 % and 90 % quantiles
 
@@ -64,11 +64,12 @@ class Week:
     """What one week cost: of all houses, in currency and kWh."""
 
     cost: float
+    alone_cost: float  # what the share of gain counts from
     bound: float
     traded_kwh: float
     budget_error: float
     bills: Floats  # of each house
-    alone: Floats  # the same by the self-consumption rule
+    alone: Floats  # the same by the self-consumption rule without trading
     untraded: Floats  # the same without trades at the same power
 
     @property
@@ -79,7 +80,7 @@ class Week:
 
 def share_of_gain(weeks: Sequence[Week]) -> float:
     """Of all weeks together."""
-    alone = sum(float(week.alone.sum()) for week in weeks)
+    alone = sum(week.alone_cost for week in weeks)
     gained = alone - sum(week.cost for week in weeks)
     return gained / (alone - sum(week.bound for week in weeks))
 
@@ -95,14 +96,16 @@ def play(community: Community, weeks: int | None, rounds: int, progress: Progres
             street.step(slot)
             progress.advance(task)
         left = community.energy_value_per_kwh * (street.stored_kwh - street.began_kwh)
+        began_from = rule_bills(community, first, last, traded=community.is_island)
         played.append(
             Week(
                 cost=street.cost - float(left.sum()),
+                alone_cost=float(began_from.sum()),
                 bound=bound(community, first, last),
                 traded_kwh=street.traded_kwh,
                 budget_error=abs(street.cost - float(street.bills.sum())),
                 bills=street.bills - left,
-                alone=rule_bills(community, first, last),
+                alone=rule_bills(community, first, last, traded=False),
                 untraded=street.untraded - left,
             )
         )
@@ -268,7 +271,7 @@ def main(cases: tuple[str, ...], weeks: int | None, rounds: int) -> None:
 def _cells(weeks: Sequence[Week]) -> Iterator[str]:
     """The table's columns of one case."""
     per = sum(len(week.bills) for week in weeks)
-    alone = sum(float(week.alone.sum()) for week in weeks)
+    alone = sum(week.alone_cost for week in weeks)
     for total in (sum(week.cost for week in weeks), alone, sum(week.bound for week in weeks)):
         yield f"{total / per:.3f}"
     yield f"{share_of_gain(weeks):.1%}"

@@ -16,10 +16,10 @@ from bench.community_sets import (
 )
 
 
-def rule_bills(community: Community, first: int, last: int) -> Floats:
+def rule_bills(community: Community, first: int, last: int, *, traded: bool) -> Floats:
     """Each house's cost of a week by the self-consumption rule, (houses,).
 
-    On an island what is left over is traded at the middle price.
+    What is left over is traded at the middle price, or not at all.
     """
     step_h, has = community.step_h, np.array(community.batteries)
     stored = np.where(has, START_KWH, 0.0)
@@ -31,14 +31,14 @@ def rule_bills(community: Community, first: int, last: int) -> Floats:
         battery_kw = np.where(has, np.clip(surplus_kw, -left_kw, room_kw), 0.0)
         changed = np.where(battery_kw > 0, ETA * battery_kw, battery_kw / ETA)
         stored = stored + step_h * changed
-        bills += step_h * _slot_bills(community, slot, battery_kw - surplus_kw)
+        bills += step_h * _slot_bills(community, slot, battery_kw - surplus_kw, traded)
     return bills - community.energy_value_per_kwh * (stored - began)
 
 
-def _slot_bills(community: Community, slot: int, drawn_kw: Floats) -> Floats:
+def _slot_bills(community: Community, slot: int, drawn_kw: Floats, traded: bool) -> Floats:
     buy, sell = float(community.retail_per_kwh[slot]), community.feed_in_per_kwh
     short_kw, long_kw = np.maximum(drawn_kw, 0.0), np.maximum(-drawn_kw, 0.0)
-    traded_kw = min(short_kw.sum(), long_kw.sum()) if community.is_island else 0.0
+    traded_kw = min(short_kw.sum(), long_kw.sum()) if traded else 0.0
     bought_kw = short_kw * traded_kw / max(short_kw.sum(), 1e-9)
     sold_kw = long_kw * traded_kw / max(long_kw.sum(), 1e-9)
     middle, half_fee = (buy + sell) / 2.0, FEE_PER_KWH / 2.0

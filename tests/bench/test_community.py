@@ -1,5 +1,7 @@
 """The bench of streets: the money adds up, nobody loses by trading, nothing beats foresight."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -46,19 +48,17 @@ def test_bills_add_up_and_no_house_loses_by_its_trades(*, island: bool) -> None:
     assert 0.3 < share_of_gain([week]) <= 1.0
 
 
-def test_the_rule_alone_trades_nothing_but_on_an_island() -> None:
-    """With a grid each house's bill is its own: it stays when a neighbour's roof changes."""
+def test_without_trading_a_bill_does_not_depend_on_the_neighbours() -> None:
     one = street()
     pv_kw = one.pv_kw.copy()
     pv_kw[:, 0] *= 2.0
-    other = Community(**{**vars(one), "pv_kw": pv_kw})
+    other = replace(one, pv_kw=pv_kw)
     first, last = one.weeks[0]
-    bills, changed = (rule_bills(each, first, last) for each in (one, other))
+    bills, changed = (rule_bills(each, first, last, traded=False) for each in (one, other))
     assert bills[1:] == pytest.approx(changed[1:])
     assert bills[0] != pytest.approx(changed[0])
-    island = street(island=True)
-    richer = Community(**{**vars(island), "pv_kw": pv_kw})
-    assert rule_bills(richer, first, last)[2] < rule_bills(island, first, last)[2]
+    fewer, more = (rule_bills(each, first, last, traded=True) for each in (one, other))
+    assert more[2] < fewer[2] < bills[2]  # the house without sun buys from its neighbours
 
 
 def test_a_case_that_is_not_there_is_told() -> None:
