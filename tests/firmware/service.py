@@ -47,9 +47,10 @@ class Service:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End it; returns its exit status."""
         assert self.process is not None
-        process, self.process = self.process, None
-        process.send_signal(number)
-        return process.wait(DEADLINE_S)
+        self.process.send_signal(number)
+        status = self.process.wait(DEADLINE_S)  # of one that hangs `kill` still knows
+        self.process = None
+        return status
 
     def kill(self) -> None:
         """End it, if it runs."""
