@@ -94,9 +94,17 @@ def test_a_second_document_that_is_not_signed_is_no_rival(
 def test_a_box_that_missed_versions_catches_up(street: Membership, admins: list[Identity]) -> None:
     far = successor(street, admins, admins, version=7, prev="12" * 32)
     assert follow(street, far).version == 7
-    forked = successor(street, admins, admins, version=2, prev="12" * 32)
-    with pytest.raises(MembershipError, match="version 2: does not follow from ours"):
-        follow(street, forked)
+
+
+def test_a_box_that_knows_only_the_document_that_gave_way_goes_on_with_the_next(
+    street: Membership, admins: list[Identity]
+) -> None:
+    one = successor(street, admins, admins)
+    other = successor(street, admins, admins, members=street.members[:1])
+    gave_way, held = sorted((one, other), key=lambda document: document.hash, reverse=True)
+    third = successor(held, admins, admins, version=3)
+    assert third.prev == held.hash != gave_way.hash
+    assert follow(gave_way, third) == third
 
 
 def test_another_community_is_not_followed(street: Membership, admins: list[Identity]) -> None:
