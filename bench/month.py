@@ -213,6 +213,8 @@ def table(place: Place, loop: Columns, plain: dict[str, Columns]) -> Table:
 
 def beside_milp(foresight: Columns) -> str:
     """How much dearer the foreseeing planner's 48 hours are than those of HiGHS."""
+    if "milp" not in foresight:
+        return "foresight: kept from a run that did not ask HiGHS (--afresh does)"
     planner, milp = np.array(foresight["planner"]), np.array(foresight["milp"])
     dearer = 100.0 * (planner - milp) / np.abs(milp)
     return (
