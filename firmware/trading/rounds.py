@@ -167,7 +167,8 @@ class Rounds:
         heard = sum(said.epoch == epoch for said in self._heard.values())
         market, answer = self._answer(day, grid, self._done[1] - 1)
         self._plan_kwh, self._plan_grid = answer.stored_kwh, grid
-        body = _bounded(answer.drawn_kw[:, 0], day.sigma_kw, self._timeline, member)
+        low_w, high_w = _limits_w(position, self._timeline, member)
+        body = _bounded(answer.drawn_kw[:, 0], day.sigma_kw, low_w, high_w)
         self._own = _said(self._own, epoch, grid, body["w"], body["sd"])
         if self._done[1] == len(ROUNDS_FRAC):
             others = len(community.members) - 1
@@ -299,12 +300,18 @@ def _said(
     return _Said(epoch, grid, drawn_kw, before_kw, sigma_kw)
 
 
-def _bounded(
-    drawn_kw: Floats, sigma_kw: Floats, timeline: Timeline, member: Member
-) -> dict[str, list[int]]:
-    """The message's body, within what the member may trade: others would refuse it else."""
+def _limits_w(position: Position, timeline: Timeline, member: Member) -> tuple[float, float]:
+    """What the connection carries, and no more than the member may trade: others refuse it else."""
     slots_per_h = 3600.0 / timeline.slot_s
-    low_w, high_w = -member.max_sell_wh * slots_per_h, member.max_buy_wh * slots_per_h
+    sell_w = min(member.max_sell_wh * slots_per_h, 1000.0 * max(0.0, position.export_max_kw))
+    buy_w = min(member.max_buy_wh * slots_per_h, 1000.0 * max(0.0, position.import_max_kw))
+    return -sell_w, buy_w
+
+
+def _bounded(
+    drawn_kw: Floats, sigma_kw: Floats, low_w: float, high_w: float
+) -> dict[str, list[int]]:
+    """The message's body, within limits."""
     watts = np.clip(1000.0 * drawn_kw, low_w, high_w)
     sigma_w = np.clip(1000.0 * sigma_kw, 0.0, high_w - low_w)
     return {"w": [round(w) for w in watts.tolist()], "sd": [round(w) for w in sigma_w.tolist()]}

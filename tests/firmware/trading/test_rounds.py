@@ -98,6 +98,18 @@ def test_what_is_announced_keeps_to_the_members_limits() -> None:
     assert max(said["sd"]) <= 300
 
 
+@pytest.mark.parametrize(("import_kw", "export_kw"), [(0.1, 0.2), (0.0, 0.0)])
+def test_what_is_announced_keeps_to_the_connections_limits(
+    import_kw: float, export_kw: float
+) -> None:
+    said = play(rounds(), import_max_kw=import_kw, export_max_kw=export_kw)
+    assert said is not None
+    assert -1000 * export_kw <= min(said["w"]) <= max(said["w"]) <= 1000 * import_kw
+    free = play(rounds())
+    assert free is not None
+    assert min(free["w"]) < -200
+
+
 def test_neighbours_that_lack_make_energy_dear() -> None:
     scarce, plenty = rounds(), rounds()
     play(scarce, heard_kw=6.0)
