@@ -184,7 +184,11 @@ def test_ctrl_c_twice_is_no_more_than_once(bench: Bench, pause_s: float) -> None
 
 
 def test_a_closed_terminal_stops_it_in_order(bench: Bench) -> None:
-    process = bench.start()
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup
+    try:
+        process = bench.start()
+    finally:
+        signal.signal(signal.SIGHUP, before)
     wait_for(bench.commanded)
     process.send_signal(signal.SIGHUP)
     assert process.wait(DEADLINE_S) == 0, bench.log()
