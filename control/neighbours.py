@@ -271,9 +271,8 @@ def follow(
 ) -> Floats:
     """Return the change of stored energy over the slot that is best now that load and PV are known.
 
-    `net_kw` and `stored_kwh` (houses,), `value` as of
-    `neighbours_value.value_of_energy`. What is drawn beyond the
-    agreement is bought outside, what is left of it is sold there.
+    `net_kw` and `stored_kwh` (houses,), `value` as of `neighbours_value.value_of_energy`. What is
+    drawn beyond the agreement is bought outside, what is left of it is sold there.
     """
     fall, rise = storage.most_kwh(step_h)
     low = np.maximum(fall, np.minimum(0.0, storage.lowest_kwh - stored_kwh))

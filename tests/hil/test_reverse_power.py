@@ -111,6 +111,15 @@ def carries(seen: PlantState) -> bool:
     return seen.generator is not None and seen.generator.phase == "running"
 
 
+def switch_often(island: Island, high_kw: float, low_kw: float) -> None:
+    """At all moments within a cycle."""
+    for _ in range(20):
+        island.load_kw = high_kw
+        island.live(37)
+        island.load_kw = low_kw
+        island.live(41)
+
+
 PERIODS = [(1, 0), (2, 0), (2, 1), *((period_s, 3) for period_s in (5, 10, 20)), (5, 1), (20, 8)]
 each_period = pytest.mark.parametrize(("period_s", "offset_s"), PERIODS)
 each_throttling = pytest.mark.parametrize("throttles", [True, False])
@@ -130,11 +139,7 @@ def test_a_load_that_falls_as_the_set_takes_the_bus_pushes_nothing_into_it(
 def test_a_load_beside_the_set_may_fall_at_once(period_s: int, offset_s: int) -> None:
     island = Island(period_s, load_kw=7.5, offset_s=offset_s)
     island.live(600, carries)
-    for _ in range(20):
-        island.load_kw = 7.5
-        island.live(37)
-        island.load_kw = 0.3
-        island.live(41)
+    switch_often(island, 7.5, 0.3)
 
 
 @pytest.mark.parametrize(("period_s", "age_s"), [(1, 0), (1, 1), (2, 0), (2, 2)])
@@ -142,11 +147,7 @@ def test_a_load_beyond_the_rating_may_fall_at_once(period_s: int, age_s: int) ->
     """With longer cycles it may not: `nanogrid check` says so."""
     island = Island(period_s, load_kw=11.7, age_s=age_s)
     island.live(600, carries)
-    for _ in range(20):
-        island.load_kw = 11.7
-        island.live(37)
-        island.load_kw = 1.4
-        island.live(41)
+    switch_often(island, 11.7, 1.4)
 
 
 @each_throttling
